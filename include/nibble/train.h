@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* Training and evaluation by recipe. */
+#ifndef NIBBLE_TRAIN_H
+#define NIBBLE_TRAIN_H
+
+#include <signal.h>
+#include <stdint.h>
+#include "nibble/recipe.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+/* What a run tells while it goes on. */
+typedef struct nb_train_progress {
+    int64_t step, total_steps; /* optimizer updates done, planned */
+    double epoch;
+    double loss, grad_norm, learning_rate; /* of the last step */
+    double tokens_per_second;
+    double seconds, seconds_left; /* since the first step; estimate */
+    double eval_loss;             /* NaN unless this is an evaluation */
+    bool logged;                  /* the step is one that train_log.jsonl holds */
+} nb_train_progress;
+
+typedef struct nb_train_hooks {
+    /* After each step and each evaluation; may be NULL. */
+    void (*progress)(void *user, const nb_train_progress *p);
+    void *user;
+    /* Polled in every loop; when it becomes non-zero the run saves and ends with NB_INTERRUPTED.
+     * May be NULL. */
+    const volatile sig_atomic_t *stop;
+    const nb_log *log; /* may be NULL */
+} nb_train_hooks;
+
+typedef struct nb_train_result {
+    int64_t steps;
+    double first_loss, last_loss;
+    double eval_loss_before, eval_loss_after; /* NaN when not evaluated */
+    uint64_t peak_rss;                        /* bytes */
+    char output_dir[512];
+} nb_train_result;
+
+/* Runs the recipe to its end: loads, trains, evaluates, saves. result may be NULL. */
+nb_status nb_train(nb_recipe *r, const nb_train_hooks *hooks, nb_train_result *result,
+                   nb_error *err) NB_MUST_CHECK;
+
+typedef struct nb_eval_result {
+    double loss, perplexity, token_accuracy;
+    int64_t trained_tokens, rows, tokens;
+    double seconds;
+} nb_eval_result;
+
+/* Evaluates recipe's model (+ `adapter`) on `data`. save_logits (may be NULL): safetensors file
+ * with `logits` f32 [total tokens, V] in row order and `segments` int64 [rows + 1]. */
+nb_status nb_evaluate(nb_recipe *r, const char *save_logits, const nb_train_hooks *hooks,
+                      nb_eval_result *result, nb_error *err) NB_MUST_CHECK;
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* Matrix products. One blocked design: operands are packed into panels (a panel decoder per weight
+ * kind), micro-kernels multiply panels. Work is split over M and N only and each element is summed
+ * over k in one fixed order, so results do not depend on the number of threads. */
+#ifndef NB_MATMUL_H
+#define NB_MATMUL_H
+
+#include "device/device.h"
+#include "tensor/qtensor.h"
+
+/* Precision of the operands inside a product; sums are f32 in both. BF16: both operands are rounded
+ * to bf16 (nearest even) when packed. */
+typedef enum nb_compute { NB_COMPUTE_F32, NB_COMPUTE_BF16 } nb_compute;
+
+/* c[M, N] (= or +=) alpha * a[M, K] * b[N, K]^T
+ *
+ *   a  f32  element (i, k) at a[i*a_rs + k*a_cs]
+ *   b  f32  element (j, k) at b[j*b_rs + k*b_cs]
+ *   c  f32  row-major, row stride ldc; overlaps neither a nor b
+ *
+ * Any orientation of a row-major matrix by its two strides. M, N may be 0; K = 0 gives 0 (or leaves
+ * c when accumulating). Tolerance: NB_TOL_DOT(K, compute). */
+typedef struct nb_matmul_args {
+    nb_queue *q;
+    int64_t m, n, k;
+    const float *a;
+    int64_t a_rs, a_cs;
+    const float *b;
+    int64_t b_rs, b_cs;
+    float *c;
+    int64_t ldc;
+    float alpha;
+    bool accumulate;
+    nb_compute compute;
+} nb_matmul_args;
+typedef void nb_matmul_fn(const nb_matmul_args *a);
+
+/* Rows [row0, row0+rows) of x and y use rows [w_row0, w_row0+w_rows) of w's logical matrix. */
+typedef struct nb_qgroup {
+    const nb_qtensor *w;
+    int64_t w_row0, w_rows;
+    int64_t row0, rows;
+} nb_qgroup;
+
+/* The frozen-base product of every linear layer, forward and input gradient, from the same codes.
+ *
+ *   forward    (backward = false): y[M, w_rows] (= or +=) x[M, K] * w^T
+ *   backward   (backward = true):  y[M, K]      (= or +=) x[M, w_rows] * w       (x is dy, y is dx)
+ *
+ *   x f32 row stride ldx, y f32 row stride ldy, no overlap. Groups do not overlap in rows.
+ * Decoded in f32 as book[code] * absmax, then rounded to bf16 when compute is BF16. */
+typedef struct nb_qmatmul_args {
+    nb_queue *q;
+    const nb_qgroup *groups;
+    int64_t n_groups;
+    bool backward;
+    const float *x;
+    int64_t ldx;
+    float *y;
+    int64_t ldy;
+    bool accumulate;
+    nb_compute compute;
+} nb_qmatmul_args;
+typedef void nb_qmatmul_fn(const nb_qmatmul_args *a);
+
+/* out[rows, cols] = logical W[row0.., col0..] in f32, row stride ldo. The decoder that products use
+ * tile by tile; also the way to look at a weight. */
+typedef struct nb_decode_args {
+    nb_queue *q;
+    const nb_qtensor *w;
+    int64_t row0, rows, col0, cols;
+    float *out;
+    int64_t ldo;
+} nb_decode_args;
+typedef void nb_decode_fn(const nb_decode_args *a);
+
+/* |error| of one element of a dot product over K against exact arithmetic, relative to
+ * sum |a_i b_i|: rounding of the operands plus K roundings of the sum that average out. */
+#define NB_TOL_DOT(K, compute)                                                                     \
+    (((compute) == NB_COMPUTE_BF16 ? 0x1p-8 : 0.0) +                                               \
+     0x1p-24 * (4.0 + 2.0 * __builtin_sqrt((double)(K))))
+
+#endif

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define NBI_ISA(name) nbi_##name##_ref
+#include "kernel/matmul_tmpl.h"

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* Element- and row-wise operations. All buffers f32, row-major, contiguous unless a stride is
+ * named. Threads split rows; sums over rows (dw, db) use a partition fixed by the problem size. */
+#ifndef NB_ROWWISE_H
+#define NB_ROWWISE_H
+
+#include "device/device.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* y[i,:] = x[i,:] * rstd[i] * (w + w_offset), rstd[i] = 1/sqrt(mean(x[i,:]^2) + eps)   (RMSNorm,
+ * Zhang & Sennrich 2019). x, y [rows, d]; w [d]; rstd [rows], may be NULL. y may be x. The sum of
+ * squares is taken in f64. */
+typedef struct nb_rmsnorm_args {
+    nb_queue *q;
+    int64_t rows, d;
+    const float *x, *w;
+    float w_offset, eps;
+    float *y, *rstd;
+} nb_rmsnorm_args;
+typedef void nb_rmsnorm_fn(const nb_rmsnorm_args *a);
+
+/* dx (= or +=) gradient of the above; dw[d] += sum over rows (NULL: not wanted). dx may be dy when
+ * not accumulating. */
+typedef struct nb_rmsnorm_bwd_args {
+    nb_queue *q;
+    int64_t rows, d;
+    const float *x, *w, *rstd, *dy;
+    float w_offset;
+    float *dx;
+    bool accumulate;
+    float *dw;
+} nb_rmsnorm_bwd_args;
+typedef void nb_rmsnorm_bwd_fn(const nb_rmsnorm_bwd_args *a);
+
+typedef enum nb_act { NB_ACT_SILU, NB_ACT_GELU_TANH, NB_ACT_GELU_ERF } nb_act;
+
+/* h = act(g) * u, all [n]. h may be g or u. */
+typedef struct nb_glu_args {
+    nb_queue *q;
+    nb_act act;
+    int64_t n;
+    const float *g, *u;
+    float *h;
+} nb_glu_args;
+typedef void nb_glu_fn(const nb_glu_args *a);
+
+/* dg = dh * u * act'(g), du = dh * act(g). Any of dg, du may be the same buffer as dh, g or u. */
+typedef struct nb_glu_bwd_args {
+    nb_queue *q;
+    nb_act act;
+    int64_t n;
+    const float *g, *u, *dh;
+    float *dg, *du;
+} nb_glu_bwd_args;
+typedef void nb_glu_bwd_fn(const nb_glu_bwd_args *a);
+
+/* Rotation tables: cs[i][j] = {cos, sin}(positions[i] * inv_freq[j]) * scale, computed in f64.
+ * cs [rows, half, 2]. */
+typedef struct nb_rope_table_args {
+    nb_queue *q;
+    int64_t rows, half;
+    const int32_t *positions;
+    const float *inv_freq;
+    float scale;
+    float *cs;
+} nb_rope_table_args;
+typedef void nb_rope_table_fn(const nb_rope_table_args *a);
+
+/* In place on x [rows, heads, p]: the first 2*half elements of each head turn, element j with
+ * j + half ("half" kind). inverse: by the negative angle, which is the gradient. */
+typedef struct nb_rope_args {
+    nb_queue *q;
+    int64_t rows, heads, p, half;
+    float *x;
+    const float *cs;
+    bool inverse;
+} nb_rope_args;
+typedef void nb_rope_fn(const nb_rope_args *a);
+
+/* y[i] (= or +=) alpha * x[i], n elements; y may be x. */
+typedef struct nb_axpy_args {
+    nb_queue *q;
+    int64_t n;
+    float alpha;
+    const float *x;
+    float *y;
+    bool accumulate;
+} nb_axpy_args;
+typedef void nb_axpy_fn(const nb_axpy_args *a);
+
+/* y[i,:] += b, y [rows, d] row stride ldy. */
+typedef struct nb_bias_args {
+    nb_queue *q;
+    int64_t rows, d;
+    const float *b;
+    float *y;
+    int64_t ldy;
+} nb_bias_args;
+typedef void nb_bias_fn(const nb_bias_args *a);
+
+/* db[d] += sum over rows of dy [rows, d], row stride ldy, summed in f64 per partition. */
+typedef struct nb_bias_bwd_args {
+    nb_queue *q;
+    int64_t rows, d;
+    const float *dy;
+    int64_t ldy;
+    float *db;
+} nb_bias_bwd_args;
+typedef void nb_bias_bwd_fn(const nb_bias_bwd_args *a);
+
+/* y = keep ? x / (1 - p) : 0 over [rows, d]. Kept iff the philox uniform of (seed, site, epoch,
+ * example[i], token[i], channel) >= p: a pure function, so packing, accumulation and resuming leave
+ * the mask as it is, and the gradient is the same call on dy. y may be x. */
+typedef struct nb_dropout_args {
+    nb_queue *q;
+    int64_t rows, d;
+    const float *x;
+    float *y;
+    float p;
+    uint64_t seed;
+    uint32_t site, epoch;
+    const int32_t *example; /* [rows] */
+    const int32_t *token;   /* [rows] position in the example */
+} nb_dropout_args;
+typedef void nb_dropout_fn(const nb_dropout_args *a);
+
+#endif

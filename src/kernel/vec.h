@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT */
+/* The vector of the instruction set a file is compiled for: NBI_W floats. Kernels are written once
+ * on top of it (the *_tmpl.h files) and instantiated per instruction set; a file that includes this
+ * header defines NBI_ISA(name), the name of its instance, first.
+ *
+ * Arithmetic is written with the operators of the compilers' vector extension. Fused multiply-add
+ * is only ever asked for by name (vf_fma); without one in hardware it rounds twice. */
+#ifndef NB_VEC_H
+#define NB_VEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include "tensor/half.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define NBI_W 16
+#include <immintrin.h>
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#define NBI_W 8
+#include <immintrin.h>
+#else
+#define NBI_W 4
+#endif
+
+#define NBI_INLINE static inline __attribute__((always_inline))
+/* One copy a file, whether or not it needs it. */
+#define NBI_OUTLINE static __attribute__((noinline, unused))
+
+typedef float vf __attribute__((vector_size(4 * NBI_W)));
+typedef int32_t vi __attribute__((vector_size(4 * NBI_W)));
+typedef uint32_t vu __attribute__((vector_size(4 * NBI_W)));
+typedef float vf_mem __attribute__((vector_size(4 * NBI_W), aligned(4), may_alias));
+/* Half as many lanes, to widen to f64 in one register. */
+typedef float vh __attribute__((vector_size(2 * NBI_W)));
+typedef double vd __attribute__((vector_size(4 * NBI_W)));
+
+NBI_INLINE vf vf_load(const float *p)
+{
+    return *(const vf_mem *)p;
+}
+
+NBI_INLINE void vf_store(float *p, vf v)
+{
+    *(vf_mem *)p = v;
+}
+
+/* Bits where m is all ones from a, else from b. */
+NBI_INLINE vf vf_select(vi m, vf a, vf b)
+{
+    return (vf)((m & (vi)a) | (~m & (vi)b));
+}
+
+#if NBI_W == 16
+
+NBI_INLINE vf vf_set1(float x)
+{
+    return (vf)_mm512_set1_ps(x);
+}
+NBI_INLINE vf vf_fma(vf a, vf b, vf c)
+{
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+/* The first n lanes (0 <= n <= NBI_W), zeros in the others. */
+NBI_INLINE vf vf_load_n(const float *p, int n)
+{
+    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
+}
+NBI_INLINE void vf_store_n(float *p, vf v, int n)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)v);
+}
+NBI_INLINE vf vf_load_bf16(const uint16_t *p)
+{
+    __m512i w = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i_u *)p));
+    return (vf)_mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
+}
+NBI_INLINE vf vf_load_f16(const uint16_t *p)
+{
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)p));
+}
+/* book[code] of NBI_W nibbles, high nibble of each byte first. */
+NBI_INLINE vf vf_lookup4(const uint8_t *p, const float book[16])
+{
+    __m128i b = _mm_loadl_epi64((const __m128i_u *)p), low = _mm_set1_epi8(15);
+    __m128i c = _mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(b, 4), low), _mm_and_si128(b, low));
+    return (vf)_mm512_permutexvar_ps(_mm512_cvtepu8_epi32(c), _mm512_loadu_ps(book));
+}
+NBI_INLINE vf vf_sqrt(vf x)
+{
+    return (vf)_mm512_sqrt_ps((__m512)x);
+}
+/* Upper halves of the 64-bit products. */
+NBI_INLINE vu vu_mul_high(vu a, uint32_t b)
+{
+    const __m512i x = (__m512i)a, y = _mm512_set1_epi32((int)b);
+    const __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(x, y), 32);
+    const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(x, 32), y);
+    return (vu)_mm512_mask_blend_epi32(0xaaaa, even, odd);
+}
+/* Where a > b, a; else b (b when either is NaN). */
+NBI_INLINE vf vf_max(vf a, vf b)
+{
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+}
+NBI_INLINE vf vf_min(vf a, vf b)
+{
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+}
+#define NBI_LANES(F)                                                                               \
+    F(0), F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11), F(12), F(13), F(14), \
+        F(15)
+
+#elif NBI_W == 8
+
+NBI_INLINE vf vf_set1(float x)
+{
+    return (vf)_mm256_set1_ps(x);
+}
+NBI_INLINE vf vf_fma(vf a, vf b, vf c)
+{
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+NBI_INLINE __m256i vf_first_n(int n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+NBI_INLINE vf vf_load_n(const float *p, int n)
+{
+    return (vf)_mm256_maskload_ps(p, vf_first_n(n));
+}
+NBI_INLINE void vf_store_n(float *p, vf v, int n)
+{
+    _mm256_maskstore_ps(p, vf_first_n(n), (__m256)v);
+}
+NBI_INLINE vf vf_load_bf16(const uint16_t *p)
+{
+    __m256i w = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i_u *)p));
+    return (vf)_mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
+}
+NBI_INLINE vf vf_load_f16(const uint16_t *p)
+{
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)p));
+}
+NBI_INLINE vf vf_lookup4(const uint8_t *p, const float book[16])
+{
+    int32_t bytes;
+    memcpy(&bytes, p, 4);
+    __m128i b = _mm_cvtsi32_si128(bytes), low = _mm_set1_epi8(15);
+    __m128i c = _mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(b, 4), low), _mm_and_si128(b, low));
+    __m256i idx = _mm256_cvtepu8_epi32(c);
+    __m256 lo = _mm256_permutevar8x32_ps(_mm256_loadu_ps(book), idx);
+    __m256 hi = _mm256_permutevar8x32_ps(_mm256_loadu_ps(book + 8), idx);
+    /* bit 3 of the index becomes the sign bit that blendv looks at */
+    return (vf)_mm256_blendv_ps(lo, hi, _mm256_castsi256_ps(_mm256_slli_epi32(idx, 28)));
+}
+NBI_INLINE vf vf_sqrt(vf x)
+{
+    return (vf)_mm256_sqrt_ps((__m256)x);
+}
+NBI_INLINE vu vu_mul_high(vu a, uint32_t b)
+{
+    const __m256i x = (__m256i)a, y = _mm256_set1_epi32((int)b);
+    const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(x, y), 32);
+    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), y);
+    return (vu)_mm256_blend_epi32(even, odd, 0xaa);
+}
+NBI_INLINE vf vf_max(vf a, vf b)
+{
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+}
+NBI_INLINE vf vf_min(vf a, vf b)
+{
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+}
+#define NBI_LANES(F) F(0), F(1), F(2), F(3), F(4), F(5), F(6), F(7)
+
+#else
+
+NBI_INLINE vf vf_set1(float x)
+{
+    vf v = {x, x, x, x};
+    return v;
+}
+NBI_INLINE vf vf_fma(vf a, vf b, vf c)
+{
+    return a * b + c;
+}
+NBI_INLINE vf vf_load_n(const float *p, int n)
+{
+    vf v = {0, 0, 0, 0};
+    for (int i = 0; i < n; i++)
+        v[i] = p[i];
+    return v;
+}
+NBI_INLINE void vf_store_n(float *p, vf v, int n)
+{
+    for (int i = 0; i < n; i++)
+        p[i] = v[i];
+}
+NBI_INLINE vf vf_load_bf16(const uint16_t *p)
+{
+    vf v = {nb_bf16_to_f32(p[0]), nb_bf16_to_f32(p[1]), nb_bf16_to_f32(p[2]), nb_bf16_to_f32(p[3])};
+    return v;
+}
+NBI_INLINE vf vf_load_f16(const uint16_t *p)
+{
+    vf v = {nb_f16_to_f32(p[0]), nb_f16_to_f32(p[1]), nb_f16_to_f32(p[2]), nb_f16_to_f32(p[3])};
+    return v;
+}
+NBI_INLINE vf vf_lookup4(const uint8_t *p, const float book[16])
+{
+    vf v = {book[p[0] >> 4], book[p[0] & 15], book[p[1] >> 4], book[p[1] & 15]};
+    return v;
+}
+NBI_INLINE vf vf_sqrt(vf x)
+{
+    for (int i = 0; i < NBI_W; i++)
+        x[i] = __builtin_sqrtf(x[i]);
+    return x;
+}
+NBI_INLINE vu vu_mul_high(vu a, uint32_t b)
+{
+    for (int i = 0; i < NBI_W; i++)
+        a[i] = (uint32_t)((uint64_t)a[i] * b >> 32);
+    return a;
+}
+NBI_INLINE vf vf_max(vf a, vf b)
+{
+    return vf_select(a > b, a, b);
+}
+NBI_INLINE vf vf_min(vf a, vf b)
+{
+    return vf_select(a < b, a, b);
+}
+#define NBI_LANES(F) F(0), F(1), F(2), F(3)
+
+#endif
+
+NBI_INLINE vf vf_zero(void)
+{
+    return (vf){0};
+}
+
+/* Lanes of a and b in turn, from the lower (upper) halves. */
+#define NBI_LOW_LANE(i) ((i) / 2 + ((i) % 2) * NBI_W)
+#define NBI_HIGH_LANE(i) ((i) / 2 + ((i) % 2) * NBI_W + NBI_W / 2)
+NBI_INLINE vf vf_zip_low(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, NBI_LANES(NBI_LOW_LANE));
+}
+NBI_INLINE vf vf_zip_high(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, NBI_LANES(NBI_HIGH_LANE));
+}
+
+/* Lane i of the result is lane i + n. */
+#define NBI_DOWN_8(i) (((i) + 8) % NBI_W)
+#define NBI_DOWN_4(i) (((i) + 4) % NBI_W)
+#define NBI_DOWN_2(i) (((i) + 2) % NBI_W)
+#define NBI_DOWN_1(i) (((i) + 1) % NBI_W)
+#define NBI_FOLD(v, n, op) (v) = op((v), __builtin_shufflevector((v), (v), NBI_LANES(NBI_DOWN_##n)))
+#if NBI_W == 16
+#define NBI_FOLD_ALL(v, op)                                                                        \
+    NBI_FOLD(v, 8, op);                                                                            \
+    NBI_FOLD(v, 4, op);                                                                            \
+    NBI_FOLD(v, 2, op);                                                                            \
+    NBI_FOLD(v, 1, op)
+#elif NBI_W == 8
+#define NBI_FOLD_ALL(v, op)                                                                        \
+    NBI_FOLD(v, 4, op);                                                                            \
+    NBI_FOLD(v, 2, op);                                                                            \
+    NBI_FOLD(v, 1, op)
+#else
+#define NBI_FOLD_ALL(v, op)                                                                        \
+    NBI_FOLD(v, 2, op);                                                                            \
+    NBI_FOLD(v, 1, op)
+#endif
+
+/* Sum of the lanes in pairs: a fixed order. */
+NBI_INLINE float vf_sum(vf v)
+{
+#define NBI_ADD(a, b) ((a) + (b))
+    NBI_FOLD_ALL(v, NBI_ADD);
+#undef NBI_ADD
+    return v[0];
+}
+
+NBI_INLINE float vf_max_lane(vf v)
+{
+    NBI_FOLD_ALL(v, vf_max);
+    return v[0];
+}
+
+/* sum[0..1] += v, widened. */
+NBI_INLINE void vd_add(vd sum[2], vf v)
+{
+    vh h[2];
+    memcpy(h, &v, sizeof(v));
+    sum[0] += __builtin_convertvector(h[0], vd);
+    sum[1] += __builtin_convertvector(h[1], vd);
+}
+
+/* sum[0..1] += a * b, exact products. */
+NBI_INLINE void vd_add_mul(vd sum[2], vf a, vf b)
+{
+    vh x[2], y[2];
+    memcpy(x, &a, sizeof(a));
+    memcpy(y, &b, sizeof(b));
+    sum[0] += __builtin_convertvector(x[0], vd) * __builtin_convertvector(y[0], vd);
+    sum[1] += __builtin_convertvector(x[1], vd) * __builtin_convertvector(y[1], vd);
+}
+
+NBI_INLINE double vd_sum(const vd sum[2])
+{
+    vd v = sum[0] + sum[1];
+    double s = 0;
+    for (int i = 0; i < NBI_W / 2; i++)
+        s += v[i];
+    return s;
+}
+
+/* Nearest bf16 values, ties to even, NaN kept. */
+NBI_INLINE vf vf_round_bf16(vf x)
+{
+    vu u = (vu)x;
+    vu r = (u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u;
+    return vf_select(x == x, (vf)r, (vf)((u & 0xffff0000u) | 0x400000u));
+}
+
+#endif

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+#if !defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__) || defined(__AVX512F__)
+#error "compile with -mavx2 -mfma -mf16c"
+#endif
+#define NBI_ISA(name) nbi_##name##_avx2
+#include "kernel/matmul_tmpl.h"
+#include "kernel/attention_bwd_tmpl.h"
+#include "kernel/rowwise_tmpl.h"
+#include "kernel/dropout_tmpl.h"
+#include "kernel/loss_tmpl.h"
+#include "kernel/optim_tmpl.h"

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/* Products with stored weights, and the decoder: every kind, level and direction. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "testutil.h"
+#include "kernel/kernel_util.h"
+
+typedef enum kind { K_F32, K_BF16, K_F16, K_NF4, K_FP4, K_NF4_DQ, K_COUNT } kind;
+
+/* A weight of some kind with the memory behind it and its values in plain f32. */
+typedef struct weight {
+    nb_qtensor t;
+    void *data;
+    float *absmax, *nested_absmax, *map, *plain;
+    uint8_t *absmax_codes;
+} weight;
+
+static float code_value(const nb_qtensor *t, int64_t f)
+{
+    const uint8_t byte = ((const uint8_t *)t->data)[f / 2];
+    return t->book[f % 2 ? byte & 15 : byte >> 4];
+}
+
+static void make_dense(weight *w, kind kd, const float *x, size_t n)
+{
+    static const nb_dtype dtypes[] = {NB_DT_F32, NB_DT_BF16, NB_DT_F16};
+    w->t.kind = NB_QK_DENSE;
+    w->t.dtype = dtypes[kd];
+    w->data = nbi_alloc(NBI_MEM_OTHER, n * 4);
+    for (size_t i = 0; i < n; i++) {
+        if (kd == K_F32)
+            ((float *)w->data)[i] = w->plain[i] = x[i];
+        else {
+            uint16_t h = kd == K_BF16 ? nb_f32_to_bf16(x[i]) : nb_f32_to_f16(x[i]);
+            ((uint16_t *)w->data)[i] = h;
+            w->plain[i] = kd == K_BF16 ? nb_bf16_to_f32(h) : nb_f16_to_f32(h);
+        }
+    }
+    w->t.data = w->data;
+}
+
+static void make_4bit(weight *w, kind kd, const float *x, int64_t n, int64_t block, nb_queue *q,
+                      const nb_kernels *k)
+{
+    const int64_t blocks = (n + block - 1) / block;
+    w->t.kind = kd == K_FP4 ? NB_QK_FP4 : NB_QK_NF4;
+    w->t.dtype = NB_DT_F32;
+    w->t.block = block;
+    memcpy(w->t.book, kd == K_FP4 ? nb_book_fp4 : nb_book_nf4, sizeof(w->t.book));
+    w->t.data = w->data = nbi_calloc(NBI_MEM_OTHER, 1, (size_t)(n + 1) / 2);
+    w->t.absmax = w->absmax = nbt_floats((size_t)blocks);
+    nb_quantize4_args a = {q, w->t.kind, NB_DT_F32, x, n, block, w->data, w->absmax};
+    k->quantize4(&a);
+    if (kd == K_NF4_DQ) {
+        w->map = nbt_floats(256);
+        nb_dynamic_map_signed(w->map);
+        w->absmax_codes = nbi_calloc(NBI_MEM_OTHER, 1, (size_t)blocks);
+        w->nested_absmax = nbt_floats((size_t)(blocks + 255) / 256);
+        float offset = nb_quant_mean(w->absmax, blocks);
+        nb_quantize8_args b = {q,      w->absmax, blocks,          256,
+                               w->map, offset,    w->absmax_codes, w->nested_absmax};
+        k->quantize8(&b);
+        w->t.absmax = NULL;
+        w->t.absmax_codes = w->absmax_codes;
+        w->t.nested_absmax = w->nested_absmax;
+        w->t.nested_book = w->map;
+        w->t.nested_block = 256;
+        w->t.nested_offset = offset;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        volatile float scale = w->absmax[i / block]; /* volatile: two roundings */
+        if (kd == K_NF4_DQ) {
+            volatile float product =
+                w->map[w->absmax_codes[i / block]] * w->nested_absmax[i / block / 256];
+            scale = product + w->t.nested_offset;
+        }
+        w->plain[i] = code_value(&w->t, i) * scale;
+    }
+}
+
+static weight make(kind kd, int64_t n, int64_t kk, nb_queue *q, const nb_kernels *k)
+{
+    weight w = {0};
+    float *x = nbt_random((size_t)(n * kk), 7, 0.1);
+    w.plain = nbt_floats((size_t)(n * kk));
+    w.t.n = n;
+    w.t.k = kk;
+    if (kd <= K_F16)
+        make_dense(&w, kd, x, (size_t)(n * kk));
+    else
+        make_4bit(&w, kd, x, n * kk, kd == K_FP4 ? 32 : 64, q, k);
+    nbi_free(x);
+    return w;
+}
+
+static void drop(weight *w)
+{
+    nbi_free(w->data);
+    nbi_free(w->absmax);
+    nbi_free(w->nested_absmax);
+    nbi_free(w->map);
+    nbi_free(w->absmax_codes);
+    nbi_free(w->plain);
+}
+
+/* Bit for bit, all places of a tile at every alignment. */
+static void test_decode(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][2] = {{5, 64}, {7, 33}, {9, 200}, {300, 90}};
+    for (size_t s = 0; s < 4; s++) {
+        const int64_t n = shapes[s][0], kk = shapes[s][1];
+        for (kind kd = 0; kd < K_COUNT; kd++)
+            NBT_FOR_LEVELS(l, 2)
+            {
+                weight w = make(kd, n, kk, l.q, &l.k);
+                for (int64_t col = 0; col < 5; col++) {
+                    const int64_t rows = n - 2;
+                    const int64_t cols = kk - col - (col & 1);
+                    float *out = nbt_floats((size_t)(rows * (cols + 1)));
+                    nb_decode_args a = {l.q, &w.t, 1, rows, col, cols, out, cols + 1};
+                    l.k.decode(&a);
+                    for (int64_t i = 0; i < rows; i++)
+                        assert_true(nbt_same_bits(out + i * (cols + 1),
+                                                  w.plain + (i + 1) * kk + col, (size_t)cols));
+                    nbi_free(out);
+                }
+                drop(&w);
+            }
+    }
+}
+
+typedef struct shape {
+    int64_t m, n, k;
+} shape;
+
+static double worst_error(const weight *w, const nb_qgroup *g, const nb_qmatmul_args *a,
+                          const float *y0)
+{
+    const int64_t n = a->backward ? w->t.k : g->w_rows, inner = a->backward ? g->w_rows : w->t.k;
+    double worst = 0;
+    for (int64_t i = g->row0; i < g->row0 + g->rows; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double sum = 0, size = 0;
+            for (int64_t t = 0; t < inner; t++) {
+                int64_t at =
+                    a->backward ? (g->w_row0 + t) * w->t.k + j : (g->w_row0 + j) * w->t.k + t;
+                float u = a->x[i * a->ldx + t], v = w->plain[at];
+                if (a->compute == NB_COMPUTE_BF16) {
+                    u = nb_round_bf16(u);
+                    v = nb_round_bf16(v);
+                }
+                sum += (double)u * (double)v;
+                size += fabs((double)u * (double)v);
+            }
+            if (a->accumulate) {
+                sum += (double)y0[i * a->ldy + j];
+                size += fabs((double)y0[i * a->ldy + j]);
+            }
+            double d = fabs((double)a->y[i * a->ldy + j] - sum) /
+                       (NB_TOL_DOT(inner, NB_COMPUTE_F32) * size + 1e-37);
+            worst = d > worst || isnan(d) ? d : worst;
+        }
+    return worst;
+}
+
+static void run_groups(kind kd, shape s, bool backward, bool add, nb_compute compute, int threads)
+{
+    NBT_FOR_LEVELS(l, threads)
+    {
+        weight w = make(kd, s.n, s.k, l.q, &l.k);
+        /* two groups: a part of the rows with a part of the weight, the rest with all of it */
+        nb_qgroup g[2] = {{&w.t, s.n / 3, s.n - s.n / 3, 0, s.m / 2},
+                          {&w.t, 0, s.n, s.m / 2, s.m - s.m / 2}};
+        const int64_t ldx = (backward ? s.n : s.k) + 1;
+        const int64_t ldy = (backward ? s.k : s.n) + 2;
+        float *x = nbt_random((size_t)(s.m * ldx), 5, 1.0);
+        float *y0 = nbt_random((size_t)(s.m * ldy), 6, 1.0);
+        float *y = nbt_copy(y0, (size_t)(s.m * ldy));
+        nb_qmatmul_args a = {l.q, g, 2, backward, x, ldx, y, ldy, add, compute};
+        l.k.qmatmul(&a);
+        double d = nbt_worse(worst_error(&w, &g[0], &a, y0), worst_error(&w, &g[1], &a, y0));
+        if (!(d <= 1.0))
+            print_error("%s: kind %d, %d x %d x %d, backward %d\n", l.k.qmatmul_variant, (int)kd,
+                        (int)s.m, (int)s.n, (int)s.k, backward);
+        nbt_within("qmatmul", d, 1.0);
+        drop(&w);
+        nbi_free(x);
+        nbi_free(y0);
+        nbi_free(y);
+    }
+}
+
+static void test_products(void **state)
+{
+    (void)state;
+    static const shape shapes[] = {{3, 9, 65}, {17, 30, 40}, {40, 70, 129}, {50, 64, 320}};
+    for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
+        for (kind kd = 0; kd < K_COUNT; kd++)
+            for (int v = 0; v < 8; v++)
+                run_groups(kd, shapes[s], v & 1, v & 2, v & 4 ? NB_COMPUTE_BF16 : NB_COMPUTE_F32,
+                           1 + v % 3);
+}
+
+static void test_threads_same_bits(void **state)
+{
+    (void)state;
+    static const shape s = {60, 100, 300};
+    for (int backward = 0; backward < 2; backward++) {
+        float *first[3] = {NULL, NULL, NULL};
+        const int64_t ldx = backward ? s.n : s.k, ldy = backward ? s.k : s.n;
+        float *x = nbt_random((size_t)(s.m * ldx), 5, 1.0);
+        for (int t = 0; t < NBT_THREAD_COUNTS; t++) {
+            NBT_FOR_LEVELS(l, nbt_thread_counts[t])
+            {
+                weight w = make(K_NF4_DQ, s.n, s.k, l.q, &l.k);
+                nb_qgroup g = {&w.t, 0, s.n, 0, s.m};
+                float *y = nbt_floats((size_t)(s.m * ldy));
+                nb_qmatmul_args a = {l.q, &g, 1, backward, x, ldx, y, ldy, false, NB_COMPUTE_F32};
+                l.k.qmatmul(&a);
+                if (t == 0) {
+                    first[l.i] = y;
+                } else {
+                    assert_true(nbt_same_bits(y, first[l.i], (size_t)(s.m * ldy)));
+                    nbi_free(y);
+                }
+                drop(&w);
+            }
+        }
+        for (int i = 0; i < 3; i++)
+            nbi_free(first[i]);
+        nbi_free(x);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_decode),
+                                       cmocka_unit_test(test_products),
+                                       cmocka_unit_test(test_threads_same_bits)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+#include <assert.h>
+#include "model/block.h"
+
+static void rope_rows(const nb_model *m, nb_workspace *ws, const nb_batch *b, int64_t row0,
+                      int64_t rows)
+{
+    int64_t p = m->config.head_dim;
+    m->exec.k.rope_table(&(nb_rope_table_args){.q = m->exec.q,
+                                               .rows = rows,
+                                               .half = p / 2,
+                                               .positions = b->positions + row0,
+                                               .inv_freq = ws->inv_freq,
+                                               .scale = 1.0f,
+                                               .cs = ws->rope + row0 * p});
+}
+
+/* One table for the whole batch unless the frequencies depend on the length of the segment. */
+static void make_rope(const nb_model *m, nb_workspace *ws, const nb_batch *b)
+{
+    if (m->config.rope.type != NB_ROPE_DYNAMIC) {
+        nb_rope_frequencies(&m->config, 1, ws->inv_freq);
+        rope_rows(m, ws, b, 0, b->m);
+        return;
+    }
+    for (int64_t s = 0; s < b->n_segments; s++) {
+        int64_t row0 = b->starts[s], end = b->starts[s + 1];
+        if (row0 == end)
+            continue;
+        nb_rope_frequencies(&m->config, (int64_t)b->positions[end - 1] + 1, ws->inv_freq);
+        rope_rows(m, ws, b, row0, end - row0);
+    }
+}
+
+/* Returns the number of segments that hold rows. */
+static int64_t make_segments(nb_workspace *ws, const nb_batch *b, const nb_kvcache *kv)
+{
+    int64_t n = 0;
+    for (int64_t s = 0; s < b->n_segments; s++) {
+        int64_t row0 = b->starts[s], len = b->starts[s + 1] - row0;
+        if (len > 0)
+            ws->segments[n++] = (nb_attn_segment){.q_row0 = row0,
+                                                  .q_len = len,
+                                                  .k_row0 = kv ? 0 : row0,
+                                                  .k_len = kv ? kv->length + len : len};
+    }
+    return n;
+}
+
+/* With a cache the block writes its keys and values straight into the cache's next rows. */
+static nb_block_acts acts_of(const nb_model *m, const nb_workspace *ws, int64_t i,
+                             const nb_kvcache *kv)
+{
+    nb_block_acts a = ws->acts[ws->training ? i : 0];
+    if (kv) {
+        float *keys = kv->k + i * kv->capacity * kv->row;
+        float *values = kv->v + i * kv->capacity * kv->row;
+        a.attn.keys = keys;
+        a.attn.values = values;
+        a.attn.k = keys + kv->length * kv->row;
+        a.attn.v = values + kv->length * kv->row;
+        if (!m->config.qk_norm)
+            a.attn.k_proj = a.attn.k;
+    }
+    return a;
+}
+
+void nb_model_forward(nb_model *m, nb_workspace *ws, const nb_batch *b, struct nb_kvcache *kv,
+                      bool training)
+{
+    assert(b->m <= ws->max_rows && (!training || ws->training));
+    assert(!kv || (!ws->training && b->n_segments == 1 && kv->length + b->m <= kv->capacity));
+    nbi_workspace_bind(ws, m);
+    make_rope(m, ws, b);
+    ws->rows = b->m;
+    ws->pass = (nb_pass){.exec = &m->exec,
+                         .batch = b,
+                         .training = training,
+                         .rope = ws->rope,
+                         .segments = ws->segments,
+                         .n_segments = make_segments(ws, b, kv)};
+
+    m->exec.k.embed(&(nb_embed_args){.q = m->exec.q,
+                                     .rows = b->m,
+                                     .d = m->config.hidden,
+                                     .dtype = m->embed_dtype,
+                                     .table = m->embed,
+                                     .ids = b->ids,
+                                     .y = ws->acts[0].x});
+    for (int64_t i = 0; i < m->config.layers; i++) {
+        nb_block_acts a = acts_of(m, ws, i, kv);
+        nbi_block_forward(m, i, &ws->pass, &a, ws->normed);
+    }
+    nb_norm norm = nbi_final_norm(m);
+    nb_norm_forward(&norm, &m->exec, b->m, ws->last, ws->final, ws->final_rstd);
+    if (kv)
+        kv->length += b->m;
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening and closing a model. */
+#include "model/weights.h"
+
+#include <string.h>
+#include "base/fail.h"
+
+#define LINEARS 7 /* in a block */
+
+void *nbi_model_own(nb_model *m, nbi_memtag tag, size_t n)
+{
+    if (!nbi_array_reserve(&m->owned, 1))
+        return NULL;
+    void *p = nbi_alloc(tag, n);
+    if (p)
+        m->owned.v[m->owned.n++] = p;
+    return p;
+}
+
+void nb_model_close(nb_model **mp)
+{
+    nb_model *m = mp ? *mp : NULL;
+    if (!m)
+        return;
+    for (size_t i = 0; i < m->owned.n; i++)
+        nbi_free(m->owned.v[i]);
+    nbi_array_free(&m->owned);
+    nbi_array_free(&m->params);
+    nbi_free(m->blocks);
+    nbi_free(m->sites);
+    nbi_free(m->dir);
+    nbi_arena_free(&m->strings);
+    nbi_arena_free(&m->stats);
+    nb_safetensors_close(&m->files);
+    nb_queue_close(&m->exec.q);
+    nb_config_free(&m->config);
+    nbi_free(m);
+    *mp = NULL;
+}
+
+nb_site *nb_model_site(nb_model *m, const char *name)
+{
+    for (size_t i = 0; i < m->n_sites; i++)
+        if (strcmp(m->sites[i].name, name) == 0)
+            return &m->sites[i];
+    return NULL;
+}
+
+static nb_status add_site(nb_model *m, nbi_part part, int64_t layer, nb_error *err)
+{
+    char module[NBI_MAX_MODULE];
+    nb_linear *lin = nbi_model_linear(m, part, layer);
+    nbi_layout_module(&m->config, part, layer, module);
+    const char *name = nbi_arena_strndup(&m->strings, module, strlen(module));
+    if (!name)
+        return nbi_fail_nomem(err, "the names of modules", sizeof module);
+    nb_site *s = &m->sites[m->n_sites++];
+    *s = (nb_site){.name = name,
+                   .linear = lin,
+                   .row0 = 0,
+                   .rows = lin->w.n,
+                   .in = lin->w.k,
+                   .layer = (int)layer,
+                   .is_head = part == NBI_PART_HEAD};
+    lin->sites[lin->n_sites++] = s;
+    return NB_OK;
+}
+
+static nb_status make_sites(nb_model *m, nb_error *err)
+{
+    static const nbi_part parts[LINEARS] = {NBI_PART_Q,    NBI_PART_K,  NBI_PART_V,   NBI_PART_O,
+                                            NBI_PART_GATE, NBI_PART_UP, NBI_PART_DOWN};
+    for (int64_t i = 0; i < m->config.layers; i++)
+        for (int p = 0; p < LINEARS; p++)
+            NBI_TRY(add_site(m, parts[p], i, err));
+    return add_site(m, NBI_PART_HEAD, -1, err);
+}
+
+static bool has_suffix(const char *s, const char *suffix)
+{
+    size_t n = strlen(s), k = strlen(suffix);
+    return n >= k && strcmp(s + n - k, suffix) == 0;
+}
+
+/* A tied model may carry its head a second time; a different one would be lost silently. */
+static nb_status check_tied_copy(const nb_model *m, const nb_st_tensor *t, nb_error *err)
+{
+    char module[NBI_MAX_MODULE + 16];
+    nbi_layout_module(&m->config, NBI_PART_EMBED, -1, module);
+    strcat(module, ".weight");
+    const nb_st_tensor *e = nb_safetensors_find(m->files, module);
+    if (e && e->dtype == t->dtype && e->bytes == t->bytes &&
+        memcmp(e->data, t->data, t->bytes) == 0)
+        return NB_OK;
+    return nbi_fail(
+        err, NB_FORMAT,
+        "%s: tensor \"%s\" differs from \"%s\", but config.json says that they are tied; "
+        "set tie_word_embeddings to false to use it",
+        t->path, t->name, module);
+}
+
+/* Every tensor of the folder has a place. Buffers of rotary tables that old writers saved are left
+ * aside: they follow from config.json. */
+static nb_status check_unknown(const nbi_loader *l, nb_error *err)
+{
+    const nb_model *m = l->m;
+    char head[NBI_MAX_MODULE + 16];
+    nbi_layout_module(&m->config, NBI_PART_HEAD, -1, head);
+    strcat(head, ".weight");
+    for (size_t i = 0; i < nb_safetensors_count(m->files); i++) {
+        const nb_st_tensor *t = nb_safetensors_at(m->files, i);
+        if (l->used[i] || has_suffix(t->name, ".rotary_emb.inv_freq"))
+            continue;
+        if (m->config.tie_embeddings && strcmp(t->name, head) == 0) {
+            NBI_TRY(check_tied_copy(m, t, err));
+            continue;
+        }
+        return nbi_fail(err, NB_FORMAT, "%s: tensor \"%s\" has no place in a %s model", t->path,
+                        t->name, m->config.model_type);
+    }
+    return NB_OK;
+}
+
+/* How the linear layers are held, from what was asked and what the folder is. */
+static nb_status choose_quant(nb_model *m, const nb_model_load *how, const nb_log *log,
+                              nb_error *err)
+{
+    const nb_model_config *c = &m->config;
+    if (how->trainable && (how->quant.load_in_4bit || c->has_quant))
+        return nbi_fail(
+            err, NB_UNSUPPORTED,
+            "%s: weights in 4 bits cannot be trained in full; train an adapter, or open the "
+            "16-bit model without load_in_4bit",
+            m->dir);
+    if (c->has_quant) {
+        m->quant = c->quant;
+        const nb_quant_config *q = &how->quant;
+        if (q->load_in_4bit &&
+            (q->kind != c->quant.kind || q->double_quant != c->quant.double_quant))
+            nbi_log(log, NB_LOG_NOTE,
+                    "%s is already quantised (%s, %s double quantisation) and is used as it is",
+                    m->dir, nb_qkind_name(c->quant.kind),
+                    c->quant.double_quant ? "with" : "without");
+        return NB_OK;
+    }
+    m->quant = how->quant;
+    return m->quant.load_in_4bit ? nbi_check_quant(&m->quant, err) : NB_OK;
+}
+
+static nb_status allocate(nb_model *m, nbi_loader *l, nb_error *err)
+{
+    size_t layers = (size_t)m->config.layers;
+    m->blocks = nbi_calloc(NBI_MEM_OTHER, layers, sizeof *m->blocks);
+    m->sites = nbi_calloc(NBI_MEM_OTHER, layers * LINEARS + 1, sizeof *m->sites);
+    l->used = nbi_calloc(NBI_MEM_IO, nb_safetensors_count(m->files) + 1, 1);
+    if (!m->blocks || !m->sites || !l->used)
+        return nbi_fail_nomem(err, "the model", layers * sizeof *m->blocks);
+    return NB_OK;
+}
+
+static nb_status load_all(nb_model *m, const nb_model_load *how, nb_error *err)
+{
+    nbi_loader l = {.m = m, .how = how};
+    nb_status st = allocate(m, &l, err);
+    if (st == NB_OK)
+        st = nbi_layout_walk(&m->config, nbi_load_tensor, &l, err);
+    if (st == NB_OK && m->config.tie_embeddings) {
+        m->head.w = nb_qtensor_dense(m->embed_dtype, m->embed, m->config.vocab, m->config.hidden);
+        m->head.dw = m->d_embed;
+    }
+    if (st == NB_OK)
+        st = check_unknown(&l, err);
+    if (st == NB_OK && m->config.has_quant && l.found_quantised == 0)
+        st = nbi_fail(err, NB_FORMAT,
+                      "%s: config.json says that the model is quantised, but no tensor is", m->dir);
+    nbi_free(l.used);
+    NBI_TRY(st);
+    NBI_TRY(nb_safetensors_check(m->files, err));
+    return make_sites(m, err);
+}
+
+static nb_status open_model(nb_model *m, const char *dir, const nb_model_load *how,
+                            const nb_log *log, nb_error *err)
+{
+    m->dir = nbi_strdup(NBI_MEM_OTHER, dir);
+    if (!m->dir)
+        return nbi_fail_nomem(err, "a path", strlen(dir));
+    NBI_TRY(nb_config_read(&m->config, dir, err));
+    NBI_TRY(choose_quant(m, how, log, err));
+    m->exec.compute = how->compute;
+    nb_kernels_init(&m->exec.k, how->cpu_flags);
+    NBI_TRY(nb_queue_open(&m->exec.q, how->threads, err));
+    NBI_TRY(nb_safetensors_open_dir(&m->files, dir, "model", err));
+    NBI_TRY(load_all(m, how, err));
+    m->n_parameters = nb_config_parameters(&m->config);
+    return NB_OK;
+}
+
+nb_status nb_model_open(nb_model **out, const char *dir, const nb_model_load *how,
+                        const nb_log *log, nb_error *err)
+{
+    nb_model *m = nbi_calloc(NBI_MEM_OTHER, 1, sizeof *m);
+    *out = NULL;
+    if (!m)
+        return nbi_fail_nomem(err, "the model", sizeof *m);
+    nbi_arena_init(&m->strings, NBI_MEM_OTHER);
+    nbi_arena_init(&m->stats, NBI_MEM_SCALES);
+    nb_status s = open_model(m, dir, how, log, err);
+    if (s != NB_OK)
+        nb_model_close(&m);
+    *out = m;
+    return s;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* Quantising while loading: one tensor at a time, so that memory never holds the 16-bit model. */
+#include <string.h>
+#include "base/fail.h"
+#include "model/dense.h"
+#include "model/weights.h"
+#include "tensor/codebook.h"
+
+static bool is_power(int64_t v, int64_t min, int64_t max)
+{
+    return v >= min && v <= max && (v & (v - 1)) == 0;
+}
+
+nb_status nbi_check_quant(nb_quant_config *q, nb_error *err)
+{
+    if (q->block == 0)
+        q->block = 64;
+    if (q->nested_block == 0)
+        q->nested_block = 256;
+    if (q->kind != NB_QK_NF4 && q->kind != NB_QK_FP4)
+        return nbi_fail(err, NB_CONFIG, "the 4-bit kind must be nf4 or fp4");
+    if (!is_power(q->block, 32, 4096))
+        return nbi_fail(err, NB_CONFIG,
+                        "block size %lld of 4-bit weights must be a power of two from 32 to 4096",
+                        (long long)q->block);
+    if (!is_power(q->nested_block, 32, 65536))
+        return nbi_fail(
+            err, NB_CONFIG,
+            "block size %lld of double quantisation must be a power of two from 32 to 65536",
+            (long long)q->nested_block);
+    return NB_OK;
+}
+
+/* The entries are matched generously, as loaders in circulation differ: a full name, a parent, the
+ * beginning or the end of a name. */
+bool nbi_is_skipped(const nb_model_config *c, const char *module)
+{
+    const nbi_json *q = nbi_json_get(c->raw, "quantization_config");
+    const nbi_json *list = nbi_json_get(q, "llm_int8_skip_modules");
+    size_t n = strlen(module);
+    for (const nbi_json *e = list ? list->first : NULL; e; e = e->next) {
+        if (e->type != NBI_JT_STRING || e->text_len == 0)
+            continue;
+        const char *at = strstr(module, e->text);
+        if (strncmp(module, e->text, e->text_len) == 0 ||
+            (n >= e->text_len && strcmp(module + n - e->text_len, e->text) == 0))
+            return true;
+        for (; at; at = strstr(at + 1, e->text))
+            if (at[e->text_len] == '.')
+                return true;
+    }
+    return false;
+}
+
+static nb_status new_stats(nbi_loader *l, nbi_memtag tag, size_t n, void **out, nb_error *err)
+{
+    *out = nbi_model_own(l->m, tag, n);
+    return *out ? NB_OK : nbi_fail_nomem(err, "a 4-bit weight", n);
+}
+
+static nb_status nested_book(nbi_loader *l, nb_error *err)
+{
+    if (l->nested_book)
+        return NB_OK;
+    void *p = NULL;
+    NBI_TRY(new_stats(l, NBI_MEM_SCALES, 256 * sizeof(float), &p, err));
+    l->nested_book = p;
+    nb_dynamic_map_signed(l->nested_book);
+    return NB_OK;
+}
+
+/* absmax[blocks] to 8-bit codes. */
+static nb_status double_quantise(nbi_loader *l, const nb_quant_config *q, const float *absmax,
+                                 int64_t blocks, nb_qtensor *out, nb_error *err)
+{
+    int64_t groups = blocks / q->nested_block + (blocks % q->nested_block != 0);
+    void *codes = NULL, *nested = NULL;
+    NBI_TRY(nested_book(l, err));
+    NBI_TRY(new_stats(l, NBI_MEM_SCALES, (size_t)blocks, &codes, err));
+    NBI_TRY(new_stats(l, NBI_MEM_SCALES, (size_t)groups * sizeof(float), &nested, err));
+    out->nested_offset = nb_quant_mean(absmax, blocks);
+    nb_quantize8_args a = {.q = l->m->exec.q,
+                           .x = absmax,
+                           .n = blocks,
+                           .block = q->nested_block,
+                           .book = l->nested_book,
+                           .offset = out->nested_offset,
+                           .codes = codes,
+                           .absmax = nested};
+    l->m->exec.k.quantize8(&a);
+    out->absmax_codes = codes;
+    out->nested_absmax = nested;
+    out->nested_book = l->nested_book;
+    out->nested_block = q->nested_block;
+    return NB_OK;
+}
+
+static nb_status quantise(nbi_loader *l, const nb_quant_config *q, const nb_st_tensor *t,
+                          const void *x, float *absmax, nb_qtensor *out, nb_error *err)
+{
+    int64_t n = t->shape[0] * t->shape[1], blocks = n / q->block + (n % q->block != 0);
+    void *codes = NULL;
+    NBI_TRY(new_stats(l, NBI_MEM_WEIGHTS, (size_t)(n / 2 + n % 2), &codes, err));
+    *out = (nb_qtensor){.kind = q->kind,
+                        .dtype = t->dtype,
+                        .n = t->shape[0],
+                        .k = t->shape[1],
+                        .data = codes,
+                        .block = q->block};
+    memcpy(out->book, q->kind == NB_QK_NF4 ? nb_book_nf4 : nb_book_fp4, sizeof out->book);
+    nb_quantize4_args a = {.q = l->m->exec.q,
+                           .kind = q->kind,
+                           .dtype = t->dtype,
+                           .x = x,
+                           .n = n,
+                           .block = q->block,
+                           .codes = codes,
+                           .absmax = absmax};
+    l->m->exec.k.quantize4(&a);
+    if (q->double_quant)
+        return double_quantise(l, q, absmax, blocks, out, err);
+    out->absmax = absmax;
+    return NB_OK;
+}
+
+nb_status nbi_quantise_linear(nbi_loader *l, const nb_st_tensor *t, nb_qtensor *out, nb_error *err)
+{
+    const nb_quant_config *q = &l->m->quant;
+    int64_t n = t->shape[0] * t->shape[1], blocks = n / q->block + (n % q->block != 0);
+    size_t scale_bytes = (size_t)blocks * sizeof(float);
+    int64_t bad = nbi_dense_find_nonfinite(t->dtype, t->data, n);
+    if (bad >= 0)
+        return nbi_fail(err, NB_NUMERIC,
+                        "%s: tensor \"%s\" holds NaN or infinity at element %lld and cannot be "
+                        "quantised",
+                        t->path, t->name, (long long)bad);
+    void *copy = NULL;
+    float *absmax = q->double_quant ? nbi_alloc(NBI_MEM_SCRATCH, scale_bytes)
+                                    : nbi_model_own(l->m, NBI_MEM_SCALES, scale_bytes);
+    bool aligned = (uintptr_t)t->data % nb_dtype_size(t->dtype) == 0;
+    if (!aligned && (copy = nbi_alloc(NBI_MEM_SCRATCH, t->bytes)))
+        memcpy(copy, t->data, t->bytes);
+    nb_status s = !absmax || (!aligned && !copy)
+                      ? nbi_fail_nomem(err, "quantising a weight", t->bytes)
+                      : quantise(l, q, t, aligned ? t->data : copy, absmax, out, err);
+    nbi_free(copy);
+    if (q->double_quant)
+        nbi_free(absmax);
+    if (s == NB_OK)
+        nb_safetensors_release(l->m->files, t);
+    return s;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* RMSNorm with a weight. */
+#ifndef NB_NN_NORM_H
+#define NB_NN_NORM_H
+
+#include "kernel/kernel.h"
+
+typedef struct nb_norm {
+    const float *w; /* [d]; NULL: there is no such norm */
+    float *dw;      /* [d] += in the backward pass, NULL when frozen */
+    int64_t d;
+    float eps;
+} nb_norm;
+
+/* y[rows, d] = norm of x; y may be x. rstd[rows] for the backward pass, may be NULL. */
+void nb_norm_forward(const nb_norm *n, const nb_exec *exec, int64_t rows, const float *x, float *y,
+                     float *rstd);
+/* dx[rows, d] (= or +=) gradient of x, the forward input; dx may be dy when not accumulating. */
+void nb_norm_backward(const nb_norm *n, const nb_exec *exec, int64_t rows, const float *x,
+                      const float *rstd, const float *dy, float *dx, bool accumulate);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* Sites: the places where adapters attach. A site is one module name that PEFT users type = a range
+ * of output rows of a (possibly fused) product, with hooks that see its input, its output and, in
+ * the backward pass, the gradient of its output. Layers call hooks and do not know adapters. */
+#ifndef NB_SITE_H
+#define NB_SITE_H
+
+#include "kernel/kernel.h"
+#include "nn/param.h"
+#include "tensor/batch.h"
+
+struct nb_linear;
+
+/* One use of a site on rows [row0, row0 + m) of the step's token stream. */
+typedef struct nb_site_call {
+    const nb_exec *exec;
+    const nb_batch *batch;          /* NULL in generation */
+    int64_t row0, m;                /* where saved state of these rows lives; < rows planned */
+    const int32_t *example, *token; /* [m] keys for dropout, NULL when not training */
+    const float *x;                 /* [m, in] row stride ldx */
+    int64_t ldx;
+    float *y; /* forward: [m, rows of the site] row stride ldy; hooks add to it */
+    int64_t ldy;
+    const float *dy; /* backward: gradient of y, stride ldy */
+    float *dx;       /* backward: [m, in] row stride ldx; hooks add to it; NULL: not wanted */
+    bool training;   /* dropout on, state for the backward pass is kept */
+} nb_site_call;
+
+typedef struct nb_hook nb_hook;
+struct nb_hook {
+    /* y += contribution(x). */
+    void (*forward)(nb_hook *self, const nb_site_call *c);
+    /* Adds parameter gradients, and dx += contribution^T(dy). Called once for each forward call
+     * made with training set, with the same x. */
+    void (*backward)(nb_hook *self, const nb_site_call *c);
+    /* Bytes of activation state for `rows` rows, and the memory itself (64-byte aligned, given
+     * before the first call, replaced when the plan grows). Either may be NULL. */
+    size_t (*state_bytes)(const nb_hook *self, int64_t rows);
+    void (*set_state)(nb_hook *self, void *mem, int64_t rows);
+    void *user;
+    nb_hook *next;
+};
+
+typedef struct nb_site {
+    const char *name;         /* "model.layers.0.self_attn.q_proj"; owned by the model */
+    struct nb_linear *linear; /* the product it is part of */
+    int64_t row0, rows;       /* its output rows in that product */
+    int64_t in;               /* K */
+    int layer;                /* index of the block, -1 outside */
+    bool is_head;             /* the output head: not part of "all-linear" */
+    nb_hook *hooks;           /* called in order */
+} nb_site;
+
+#endif

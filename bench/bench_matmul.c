@@ -4,74 +4,13 @@
  *
  *   bench_matmul [threads] [repeats]
  */
-#include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "kernel/doctor.h"
 #include "kernel/kernel.h"
 #include "tensor/codebook.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-
-__attribute__((target("avx512f"))) static float peak_avx512(long n)
-{
-    __m512 acc[24], x = _mm512_set1_ps(0.999999f), y = _mm512_set1_ps(1e-7f);
-    for (int i = 0; i < 24; i++)
-        acc[i] = _mm512_set1_ps((float)i);
-    for (long t = 0; t < n; t++) {
-#pragma GCC unroll 24
-        for (int i = 0; i < 24; i++)
-            acc[i] = _mm512_fmadd_ps(acc[i], x, y);
-    }
-    float s = 0;
-    for (int i = 0; i < 24; i++)
-        s += _mm512_reduce_add_ps(acc[i]);
-    return s;
-}
-
-__attribute__((target("avx2,fma"))) static float peak_avx2(long n)
-{
-    __m256 acc[12], x = _mm256_set1_ps(0.999999f), y = _mm256_set1_ps(1e-7f);
-    for (int i = 0; i < 12; i++)
-        acc[i] = _mm256_set1_ps((float)i);
-    for (long t = 0; t < n; t++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < 12; i++)
-            acc[i] = _mm256_fmadd_ps(acc[i], x, y);
-    }
-    float s = 0, v[8];
-    for (int i = 0; i < 12; i++) {
-        _mm256_storeu_ps(v, acc[i]);
-        s += v[0] + v[7];
-    }
-    return s;
-}
-#endif
-
-/* Register-only GFLOP/s on `threads` threads; 0 when there is no such loop for this CPU. */
-static double peak_gflops(unsigned flags, int threads)
-{
-#if defined(__x86_64__)
-    const long n = 2000000;
-    const double lanes = flags & NB_CPU_AVX512 ? 24 * 16 : 12 * 8;
-    float sink = 0;
-    if (!(flags & NB_CPU_AVX2))
-        return 0;
-    double t0 = nbi_clock();
-#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(+ : sink)
-    for (int t = 0; t < threads; t++)
-        sink += flags & NB_CPU_AVX512 ? peak_avx512(n) : peak_avx2(n);
-    double s = nbi_clock() - t0;
-    return isnan(sink) ? 0 : 2.0 * lanes * (double)n * threads / s * 1e-9;
-#else
-    (void)flags;
-    (void)threads;
-    return 0;
-#endif
-}
 
 static float *random_floats(size_t n)
 {
@@ -129,10 +68,11 @@ static void multiply(const problem *p, form f)
     p->k->matmul(&a);
 }
 
-static void run_shape(nb_queue *q, const nb_kernels *k, unsigned flags, int64_t M, int64_t N,
-                      int64_t K, int repeats)
+static void run_shape(nb_queue *q, const nb_kernels *k, int64_t M, int64_t N, int64_t K,
+                      int repeats)
 {
-    const size_t big = (size_t)(N > K ? N : K) * (size_t)(N > K ? N : K) + (size_t)M * (size_t)(N + K);
+    const size_t big =
+        (size_t)(N > K ? N : K) * (size_t)(N > K ? N : K) + (size_t)M * (size_t)(N + K);
     float *x = random_floats((size_t)(M * K)), *w = random_floats((size_t)(N * K));
     float *dy = random_floats((size_t)(M * N)), *y = random_floats(big);
     uint8_t *codes = nbi_alloc(NBI_MEM_OTHER, (size_t)(N * K / 2));
@@ -152,7 +92,7 @@ static void run_shape(nb_queue *q, const nb_kernels *k, unsigned flags, int64_t 
         double best = 1e30, peak = 0;
         const int inner = (int)(2e8 / work) + 1;
         for (int r = 0; r < repeats; r++) {
-            double now = peak_gflops(flags, q->threads);
+            double now = nb_peak_gflops(q->threads);
             peak = now > peak ? now : peak;
             double t0 = nbi_clock();
             for (int i = 0; i < inner; i++)
@@ -162,7 +102,8 @@ static void run_shape(nb_queue *q, const nb_kernels *k, unsigned flags, int64_t 
         }
         double gf = work / best * 1e-9;
         printf("%5lld %5lld %5lld  %-8s %8.1f GFLOP/s  peak %8.1f  %5.1f %%\n", (long long)M,
-               (long long)N, (long long)K, form_name[f], gf, peak, peak > 0 ? 100.0 * gf / peak : 0);
+               (long long)N, (long long)K, form_name[f], gf, peak,
+               peak > 0 ? 100.0 * gf / peak : 0);
     }
     nbi_free(x);
     nbi_free(w);
@@ -174,11 +115,11 @@ static void run_shape(nb_queue *q, const nb_kernels *k, unsigned flags, int64_t 
 
 int main(int argc, char **argv)
 {
-    static const int64_t shapes[][3] = {{1, 2048, 2048},  {8, 2048, 2048},   {64, 1024, 1024},
-                                        {512, 256, 256},  {1024, 704, 256},  {1024, 256, 704},
+    static const int64_t shapes[][3] = {{1, 2048, 2048},  {8, 2048, 2048},    {64, 1024, 1024},
+                                        {512, 256, 256},  {1024, 704, 256},   {1024, 256, 704},
                                         {1024, 16, 1024}, {1024, 1024, 1024}, {2048, 2048, 512}};
     const int threads = argc > 1 ? atoi(argv[1]) : 1, repeats = argc > 2 ? atoi(argv[2]) : 5;
-    const unsigned only = argc > 3 ? (unsigned)atoi(argv[3]) : ~0u, flags = nb_cpu_flags() & only;
+    const unsigned flags = nb_cpu_flags();
     nb_queue *q;
     nb_error err = {0};
     if (nb_queue_open(&q, threads, &err) != NB_OK) {
@@ -191,7 +132,7 @@ int main(int argc, char **argv)
     nb_cpu_describe(flags, buf, brand);
     printf("%s; %s; matmul %s; %d threads\n", brand, buf, k.matmul_variant, q->threads);
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
-        run_shape(q, &k, flags, shapes[i][0], shapes[i][1], shapes[i][2], repeats);
+        run_shape(q, &k, shapes[i][0], shapes[i][1], shapes[i][2], repeats);
     nb_queue_close(&q);
     return 0;
 }

@@ -17,9 +17,9 @@ extern "C" {
  * threads at once. */
 typedef struct nb_generator nb_generator;
 
-/* Opens what the recipe's keys name: model, adapter (alone it finds its base, the base's quantisation
- * and the layout of the rows it was trained on), load_in_4bit, compute_dtype, threads, cpumask. The
- * recipe must outlive the generator. */
+/* Opens what the recipe's keys name: model, adapter (alone it finds its base, the base's
+ * quantisation and the layout of the rows it was trained on), load_in_4bit, compute_dtype, threads,
+ * cpumask. The recipe must outlive the generator. */
 nb_status nb_generator_open(nb_generator **out, nb_recipe *r, const nb_log *log,
                             nb_error *err) NB_MUST_CHECK;
 void nb_generator_close(nb_generator **g);
@@ -37,6 +37,7 @@ typedef struct nb_generate_options {
     double repetition_penalty; /* 1: off */
     uint64_t seed;
     bool ignore_eos;
+    const char *stop_text; /* the answer ends in front of its first occurrence; NULL: none */
     const volatile sig_atomic_t *stop; /* polled; may be NULL */
     /* New text as soon as it is certain (whole characters); may be NULL. False ends the generation.
      */
@@ -51,7 +52,7 @@ typedef struct nb_generation {
     int32_t *ids; /* new ids, the stop token included when one came */
     size_t n;
     char *text;   /* without special tokens; NULL without a tokenizer */
-    bool stopped; /* by a stop token */
+    bool stopped; /* by a stop token or stop_text */
     int64_t prompt_tokens;
     double prompt_seconds, seconds; /* of the prompt, of the new tokens */
 } nb_generation;
@@ -73,12 +74,15 @@ nb_status nb_prompt_text(const nb_generator *g, const char *text, int32_t **ids,
  * neither. */
 nb_status nb_prompt_question(const nb_generator *g, const char *question, int32_t **ids, size_t *n,
                              const char **layout, nb_error *err) NB_MUST_CHECK;
-/* Prompt ids of a row in the training layout, given as a JSON object without the answer. */
-nb_status nb_prompt_row(const nb_generator *g, const char *json, size_t len, int32_t **ids,
-                        size_t *n, nb_error *err) NB_MUST_CHECK;
-/* Prompt ids of a conversation in the model's chat template. */
+/* Prompt ids of a row in the training layout, given as a JSON object without the answer. `path` and
+ * `line` say in messages where it stands. */
+nb_status nb_prompt_row(const nb_generator *g, const char *path, int64_t line, const char *json,
+                        size_t len, int32_t **ids, size_t *n, nb_error *err) NB_MUST_CHECK;
+/* Prompt ids of a conversation: of its last message alone when the adapter was trained on single
+ * questions and answers, else of all of it in the model's chat template. *layout as above. */
 nb_status nb_prompt_chat(const nb_generator *g, const nb_chat_message *messages, size_t n_messages,
-                         int32_t **ids, size_t *n, nb_error *err) NB_MUST_CHECK;
+                         int32_t **ids, size_t *n, const char **layout,
+                         nb_error *err) NB_MUST_CHECK;
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -17,7 +17,7 @@ extern "C" {
 nb_status nb_inspect(const char *path, bool tensors, bool json, char **text,
                      nb_error *err) NB_MUST_CHECK;
 
-/* CPU features, the kernel chosen for each operation, memory, libraries, and the measured speed of
+/* CPU features, the kernel chosen for each operation, memory, and the measured speed of
  * the matrix product beside the peak of the registers. `cpumask` as the recipe key, NULL:
  * everything. */
 nb_status nb_doctor(const char *cpumask, int threads, bool json, char **text,

@@ -17,6 +17,8 @@ extern "C" {
 typedef struct nb_rows nb_rows;
 nb_status nb_rows_open(nb_rows **out, const char *path, nb_error *err) NB_MUST_CHECK;
 void nb_rows_close(nb_rows **r);
+/* 1-based number of the line that the last call gave. */
+int64_t nb_rows_line(const nb_rows *r);
 /* The string member `field` of the next line's object; *end when there is no line left. The text is
  * valid until the next call. NB_DATA names file, line and field. */
 nb_status nb_rows_next_text(nb_rows *r, const char *field, const char **text, size_t *len,

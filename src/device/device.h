@@ -5,6 +5,7 @@
 #define NB_DEVICE_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include "nibble/status.h"
 
 /* Scratch memory of each thread of a host queue; what the kernels' block sizes are checked against.
@@ -26,6 +27,12 @@ nb_status nb_queue_wait(nb_queue *q, nb_error *err) NB_MUST_CHECK;
 static inline void *nb_queue_scratch(const nb_queue *q, int thread)
 {
     return q->scratch + (size_t)thread * q->scratch_bytes;
+}
+/* Threads worth waking for `work` elements of about a nanosecond each: small pieces are done faster
+ * by the calling thread alone. Results never depend on it. */
+static inline int nb_queue_threads(const nb_queue *q, int64_t work)
+{
+    return work < 16384 ? 1 : q->threads;
 }
 int nb_device_cpu_count(void);
 

@@ -204,7 +204,7 @@ void NBI_ISA(attention_bwd)(const nb_attention_bwd_args *b)
 {
     const nb_attention_args *a = &b->fwd;
     assert(a->p > 0 && a->p <= PMAX && a->heads % a->kv_heads == 0 && a->lse);
-    const int threads = a->q_->threads;
+    const int threads = nb_queue_threads(a->q_, attention_work(a));
     const int64_t queries = count_query_tiles(a);
     const bool whole = count_key_tasks(a, true) >= 4 * (int64_t)threads || threads == 1;
     const int64_t keys = count_key_tasks(a, whole);

@@ -336,11 +336,20 @@ static void attend_few(const query_tile *t, float *scratch)
     }
 }
 
+/* Products of all tiles, in units of nb_queue_threads. */
+static int64_t attention_work(const nb_attention_args *a)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < a->n_segments; i++)
+        n += a->segments[i].q_len * a->segments[i].k_len;
+    return n * a->heads * a->p / 16;
+}
+
 void NBI_ISA(attention)(const nb_attention_args *a)
 {
     assert(a->p > 0 && a->p <= PMAX && a->heads % a->kv_heads == 0);
     const int64_t n = count_query_tiles(a);
-    const int threads = a->q_->threads;
+    const int threads = nb_queue_threads(a->q_, attention_work(a));
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int part = 0; part < threads; part++) {
         query_tile t;

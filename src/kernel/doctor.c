@@ -81,7 +81,7 @@ nb_status nb_doctor_report(nbi_json_writer *w, unsigned flags, int threads, nb_e
     nbi_jw_i64(w, q->threads);
     nbi_jw_key(w, "memory_mib");
     nbi_jw_i64(w, (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 1048576);
-    nbi_jw_key(w, "memory_available_mib");
+    nbi_jw_key(w, "memory_unused_mib"); /* without what caches would give back */
     nbi_jw_i64(w, (int64_t)sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE) / 1048576);
     write_kernels(w, &k);
     nb_status st = measure_products(w, &k, q, err);

@@ -68,7 +68,7 @@ void NBI_ISA(dropout)(const nb_dropout_args *a)
     /* uniform u = (word >> 8) * 2^-24 >= p, in integers */
     const uint32_t limit = (uint32_t)ceil((double)a->p * 0x1p24);
     const float scale = 1.0f / (1.0f - a->p);
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, 2 * a->rows * a->d)) schedule(static)
     for (int64_t r = 0; r < a->rows; r++)
         dropout_row(a, r, block, limit, scale);
 }

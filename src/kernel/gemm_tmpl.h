@@ -255,7 +255,8 @@ NBI_MICROS(6)
 NBI_MICROS(7)
 NBI_MICROS(8)
 NBI_MICROS(9)
-NBI_MICROS(10) NBI_MICROS(11) NBI_MICROS(12)
+NBI_MICROS(10)
+NBI_MICROS(11) NBI_MICROS(12)
 #endif
 #define NBI_MICRO_ROW(mr)                                                                          \
     {                                                                                              \

@@ -84,7 +84,7 @@ static void cross_entropy_row(const nb_cross_entropy_args *a, int64_t r)
 
 void NBI_ISA(cross_entropy)(const nb_cross_entropy_args *a)
 {
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, 2 * a->rows * a->v)) schedule(static)
     for (int64_t r = 0; r < a->rows; r++)
         cross_entropy_row(a, r);
 }

@@ -9,10 +9,11 @@
 
 /* Block sizes: an A block and a B micro-panel stay in the first two cache levels; KC is part of the
  * result (partial sums are added to c), so it depends on nothing. */
-enum { KC = 256, MC = 16 * NBI_MR, NC = 1024, DOT_ROWS = 8, DOT_K = 2048 };
+enum { KC = 256, MC = 16 * NBI_MR, NC = 1024, DOT_ROWS = 8, DOT_K = 1024, DOT_COLS = 4 };
 
 _Static_assert(((size_t)MC + NC + NBI_W) * KC * sizeof(float) <= NB_SCRATCH_BYTES, "scratch");
-_Static_assert(((size_t)DOT_ROWS + 1) * DOT_K * sizeof(float) <= NB_SCRATCH_BYTES, "scratch");
+_Static_assert(((size_t)DOT_ROWS + DOT_COLS) * DOT_K * sizeof(float) <= NB_SCRATCH_BYTES,
+               "scratch");
 
 /* c[m, n] (= or +=) alpha * a[m, k] * b[n, k]^T */
 typedef struct product {
@@ -85,46 +86,84 @@ static void cut(int64_t n, int64_t unit, int i, int parts, int64_t *from, int64_
     *to = min_i64(n, units * (i + 1) / parts * unit);
 }
 
+/* c[i][j] (+)= alpha * x_i . b_j for nx rows of x and nb rows of b, n values each. */
+NBI_INLINE void dot_block(const int nx, const int nb, int64_t n, const float *x,
+                          const float *const *b, float *c, int64_t ldc, float alpha, bool add)
+{
+    vf s[2][DOT_COLS];
+#pragma GCC unroll 2
+    for (int i = 0; i < nx; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nb; j++)
+            s[i][j] = vf_zero();
+    for (int64_t t = 0; t < n; t += NBI_W) {
+        const int l = (int)min_i64(NBI_W, n - t);
+        const bool whole = l == NBI_W;
+        vf u[2];
+#pragma GCC unroll 2
+        for (int i = 0; i < nx; i++)
+            u[i] = vf_load(x + i * DOT_K + t); /* zeros behind the end */
+#pragma GCC unroll 4
+        for (int j = 0; j < nb; j++) {
+            const vf v = whole ? vf_load(b[j] + t) : vf_load_n(b[j] + t, l);
+#pragma GCC unroll 2
+            for (int i = 0; i < nx; i++)
+                s[i][j] = vf_fma(u[i], v, s[i][j]);
+        }
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < nx; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nb; j++) {
+            const float sum = alpha * vf_sum(s[i][j]);
+            c[i * ldc + j] = add ? c[i * ldc + j] + sum : sum;
+        }
+}
+
+/* Row j of b from index k on: where it is, or read into `row`. */
+static const float *dot_row(const product *g, int64_t j, int64_t k, int64_t n, float *row)
+{
+    if (g->b.w)
+        decode_row(g->b.w, g->b.row0 + j, k, n, row);
+    else if (!g->b.bf16)
+        return g->b.p + j * g->b.rs + k;
+    else
+        memcpy(row, g->b.p + j * g->b.rs + k, (size_t)n * sizeof(float));
+    for (int64_t t = 0; g->b.bf16 && t < n; t += NBI_W) {
+        const int l = (int)min_i64(NBI_W, n - t);
+        vf_store_n(row + t, vf_round_bf16(vf_load_n(row + t, l)), l);
+    }
+    return row;
+}
+
 /* Few rows (generation): rows of b are read once and multiplied with all rows of a by dot
  * products, without panels. One partial sum per DOT_K indices. */
 static void dot_part(const product *g, int64_t n0, int64_t n1, void *scratch)
 {
-    float *x = scratch, *row = x + DOT_ROWS * DOT_K;
+    float *x = scratch, *rows = x + DOT_ROWS * DOT_K;
     for (int64_t k = 0; k < g->k; k += DOT_K) {
-        const int64_t kn = min_i64(DOT_K, g->k - k);
+        const int64_t n = min_i64(DOT_K, g->k - k);
+        const bool add = g->add || k > 0;
         for (int64_t i = 0; i < g->m; i++)
-            for (int64_t t = 0; t < kn; t++) {
-                float v = g->a.p[i * g->a.rs + (k + t) * g->a.cs];
+            for (int64_t t = 0; t < round_up(n, NBI_W); t++) {
+                float v = t < n ? g->a.p[i * g->a.rs + (k + t) * g->a.cs] : 0.0f;
                 x[i * DOT_K + t] = g->a.bf16 ? nb_round_bf16(v) : v;
             }
-        for (int64_t j = n0; j < n1; j++) {
-            const float *b = row;
-            if (g->b.w)
-                decode_row(g->b.w, g->b.row0 + j, k, kn, row);
-            else if (g->b.bf16)
-                memcpy(row, g->b.p + j * g->b.rs + k, (size_t)kn * sizeof(float));
-            else
-                b = g->b.p + j * g->b.rs + k;
-            if (g->b.bf16)
-                for (int64_t t = 0; t < kn; t += NBI_W) {
-                    int n = (int)min_i64(NBI_W, kn - t);
-                    vf_store_n(row + t, vf_round_bf16(vf_load_n(row + t, n)), n);
-                }
-            for (int64_t i = 0; i < g->m; i++) {
-                const float *xi = x + i * DOT_K;
-                vf s0 = vf_zero(), s1 = vf_zero();
-                int64_t t = 0;
-                for (; t + 2 * NBI_W <= kn; t += 2 * NBI_W) {
-                    s0 = vf_fma(vf_load(xi + t), vf_load(b + t), s0);
-                    s1 = vf_fma(vf_load(xi + t + NBI_W), vf_load(b + t + NBI_W), s1);
-                }
-                for (; t < kn; t += NBI_W) {
-                    int n = (int)min_i64(NBI_W, kn - t);
-                    s0 = vf_fma(vf_load_n(xi + t, n), vf_load_n(b + t, n), s0);
-                }
-                float s = g->alpha * vf_sum(s0 + s1), *c = g->c + i * g->ldc + j;
-                *c = g->add || k > 0 ? *c + s : s;
-            }
+        for (int64_t j = n0; j < n1; j += DOT_COLS) {
+            const int64_t jn = min_i64(DOT_COLS, n1 - j);
+            const float *b[DOT_COLS];
+            for (int64_t r = 0; r < jn; r++)
+                b[r] = dot_row(g, j + r, k, n, rows + r * DOT_K);
+            float *c = g->c + j;
+            int64_t i = 0;
+            for (; i + 2 <= g->m && jn == DOT_COLS; i += 2)
+                dot_block(2, DOT_COLS, n, x + i * DOT_K, b, c + i * g->ldc, g->ldc, g->alpha, add);
+            for (; i < g->m && jn == DOT_COLS; i++)
+                dot_block(1, DOT_COLS, n, x + i * DOT_K, b, c + i * g->ldc, g->ldc, g->alpha, add);
+            for (; i < g->m; i++)
+                for (int64_t r = 0; r < jn; r++)
+                    dot_block(1, 1, n, x + i * DOT_K, b + r, c + i * g->ldc + r, g->ldc, g->alpha,
+                              add);
         }
     }
 }
@@ -137,7 +176,7 @@ static void run_product(const product *g)
         clear_rows(g);
         return;
     }
-    const int threads = g->q->threads;
+    const int threads = nb_queue_threads(g->q, g->m * g->n / 8 * g->k / 4);
     if (g->m <= DOT_ROWS && (g->b.w ? !g->b.swap : g->b.cs == 1)) {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
         for (int t = 0; t < threads; t++) {
@@ -200,7 +239,7 @@ void NBI_ISA(qmatmul)(const nb_qmatmul_args *a)
 
 void NBI_ISA(decode)(const nb_decode_args *a)
 {
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->cols)) schedule(static)
     for (int64_t r = 0; r < a->rows; r++)
         decode_row(a->w, a->row0 + r, a->col0, a->cols, a->out + r * a->ldo);
 }

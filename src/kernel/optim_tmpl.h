@@ -18,7 +18,7 @@ void NBI_ISA(adamw)(const nb_adamw_args *a)
     const vf b2 = vf_set1((float)a->beta2), b2c = vf_set1((float)(1.0 - a->beta2));
     const vf root = vf_set1((float)sqrt(c2)), eps = vf_set1((float)a->eps);
     const vf step = vf_set1((float)(-a->lr / c1));
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, 2 * a->n)) schedule(static)
     for (int64_t i0 = 0; i0 < a->n; i0 += STEP_SPAN) {
         const int64_t to = i0 + STEP_SPAN < a->n ? i0 + STEP_SPAN : a->n;
         for (int64_t i = i0; i < to; i += NBI_W) {
@@ -55,7 +55,7 @@ void NBI_ISA(sumsq)(const nb_sumsq_args *a)
         span *= 2;
     const int64_t parts = (a->n + span - 1) / span;
     double *part = nb_queue_scratch(a->q, 0), sum = 0;
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->n)) schedule(static)
     for (int64_t i = 0; i < parts; i++)
         part[i] = sumsq_span(a->x + i * span, i + 1 < parts ? span : a->n - i * span);
     for (int64_t i = 0; i < parts; i++)

@@ -29,7 +29,7 @@ static double dot_f64(const float *x, const float *y, int64_t n)
 void NBI_ISA(rmsnorm)(const nb_rmsnorm_args *a)
 {
     const int64_t d = a->d;
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
     for (int64_t r = 0; r < a->rows; r++) {
         const float *x = a->x + r * d;
         float *y = a->y + r * d;
@@ -83,11 +83,11 @@ static void rmsnorm_dx(const nb_rmsnorm_bwd_args *a, int64_t r)
 void NBI_ISA(rmsnorm_bwd)(const nb_rmsnorm_bwd_args *a)
 {
     if (a->dw) { /* first: dx may be dy */
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
         for (int64_t c = 0; c < a->d; c += STRIP)
             rmsnorm_dw(a, c, c + STRIP < a->d ? c + STRIP : a->d);
     }
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
     for (int64_t r = 0; r < a->rows; r++)
         rmsnorm_dx(a, r);
 }
@@ -152,7 +152,7 @@ NBI_INLINE void glu_bwd_span(const nb_act act, const nb_glu_bwd_args *a, int64_t
 
 void NBI_ISA(glu)(const nb_glu_args *a)
 {
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, 4 * a->n)) schedule(static)
     for (int64_t i = 0; i < a->n; i += SPAN) {
         const int64_t to = i + SPAN < a->n ? i + SPAN : a->n;
         NBI_FOR_ACT(a->act, glu_span);
@@ -161,7 +161,7 @@ void NBI_ISA(glu)(const nb_glu_args *a)
 
 void NBI_ISA(glu_bwd)(const nb_glu_bwd_args *a)
 {
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, 4 * a->n)) schedule(static)
     for (int64_t i = 0; i < a->n; i += SPAN) {
         const int64_t to = i + SPAN < a->n ? i + SPAN : a->n;
         NBI_FOR_ACT(a->act, glu_bwd_span);
@@ -192,7 +192,8 @@ static void rope_strip(const nb_rope_args *a, int64_t r, int64_t j0, int64_t n)
 void NBI_ISA(rope)(const nb_rope_args *a)
 {
     assert(2 * a->half <= a->p);
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->heads * a->half))         \
+    schedule(static)
     for (int64_t r = 0; r < a->rows; r++)
         for (int64_t j = 0; j < a->half; j += STRIP)
             rope_strip(a, r, j, a->half - j < STRIP ? a->half - j : STRIP);
@@ -201,7 +202,7 @@ void NBI_ISA(rope)(const nb_rope_args *a)
 void NBI_ISA(axpy)(const nb_axpy_args *a)
 {
     const vf al = vf_set1(a->alpha);
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->n)) schedule(static)
     for (int64_t i0 = 0; i0 < a->n; i0 += SPAN) {
         const int64_t to = i0 + SPAN < a->n ? i0 + SPAN : a->n;
         for (int64_t i = i0; i < to; i += NBI_W) {
@@ -214,7 +215,7 @@ void NBI_ISA(axpy)(const nb_axpy_args *a)
 
 void NBI_ISA(bias)(const nb_bias_args *a)
 {
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
     for (int64_t r = 0; r < a->rows; r++) {
         float *y = a->y + r * a->ldy;
         for (int64_t i = 0; i < a->d; i += NBI_W) {
@@ -226,7 +227,7 @@ void NBI_ISA(bias)(const nb_bias_args *a)
 
 void NBI_ISA(bias_bwd)(const nb_bias_bwd_args *a)
 {
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
     for (int64_t c0 = 0; c0 < a->d; c0 += STRIP) {
         const int64_t n = a->d - c0 < STRIP ? a->d - c0 : STRIP;
         double sum[STRIP] = {0};

@@ -80,6 +80,14 @@ static void test_cross_entropy_special(void **state)
         nb_cross_entropy_args a = {l.q, 4, V, x, target, 1.0f, true, nll, hit};
         l.k.cross_entropy(&a);
         assert_int_equal(hit[0], 1);
+        const int32_t second = 7;
+        float nll2;
+        uint8_t hit2;
+        float x2[V] = {0};
+        x2[3] = x2[7] = 1.0f;
+        nb_cross_entropy_args b = {l.q, 1, V, x2, &second, 1.0f, false, &nll2, &hit2};
+        l.k.cross_entropy(&b);
+        assert_int_equal(hit2, 0);
         assert_true(isnan(nll[1]) && isnan(x[V]) && hit[1] == 0);
         assert_true(!isfinite(nll[2]) && hit[2] == 0);
         assert_true(isinf(nll[3]) && nll[3] > 0 && isfinite(x[3 * V]));

@@ -54,7 +54,7 @@ void nbi_quantize4_ref(const nb_quantize4_args *a)
     assert(a->kind == NB_QK_NF4 || a->kind == NB_QK_FP4);
     assert(a->block > 0 && a->block % 2 == 0 && nb_dtype_is_dense_float(a->dtype));
     const int64_t blocks = (a->n + a->block - 1) / a->block;
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, 8 * a->n)) schedule(static)
     for (int64_t b = 0; b < blocks; b++)
         quantize4_block(a, b);
 }
@@ -93,7 +93,7 @@ static void quantize8_block(const nb_quantize8_args *a, int64_t b)
 void nbi_quantize8_ref(const nb_quantize8_args *a)
 {
     const int64_t blocks = (a->n + a->block - 1) / a->block;
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, 8 * a->n)) schedule(static)
     for (int64_t b = 0; b < blocks; b++)
         quantize8_block(a, b);
 }

@@ -20,7 +20,7 @@ static void embed_row(const nb_embed_args *a, int64_t r)
 
 void nbi_embed_ref(const nb_embed_args *a)
 {
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
     for (int64_t r = 0; r < a->rows; r++)
         embed_row(a, r);
 }
@@ -28,7 +28,7 @@ void nbi_embed_ref(const nb_embed_args *a)
 void nbi_embed_bwd_ref(const nb_embed_bwd_args *a)
 {
     const int64_t strip = 64;
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
     for (int64_t c = 0; c < a->d; c += strip) {
         const int64_t n = a->d - c < strip ? a->d - c : strip;
         for (int64_t r = 0; r < a->rows; r++) {
@@ -42,12 +42,13 @@ void nbi_embed_bwd_ref(const nb_embed_bwd_args *a)
 
 void nbi_rope_table_ref(const nb_rope_table_args *a)
 {
-#pragma omp parallel for num_threads(a->q->threads) schedule(static)
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, 8 * a->rows * a->half)) schedule(static)
     for (int64_t r = 0; r < a->rows; r++) {
         float *cs = a->cs + r * a->half * 2;
         for (int64_t j = 0; j < a->half; j++) {
             double s, c;
-            sincos((double)a->positions[r] * (double)a->inv_freq[j], &s, &c);
+            const float angle = (float)a->positions[r] * a->inv_freq[j];
+            sincos((double)angle, &s, &c);
             cs[2 * j] = (float)(c * (double)a->scale);
             cs[2 * j + 1] = (float)(s * (double)a->scale);
         }

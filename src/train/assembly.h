@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* From the keys of a recipe to an open model with its adapter and tokenizer. */
+#ifndef NBI_ASSEMBLY_H
+#define NBI_ASSEMBLY_H
+
+#include "train/recipe.h"
+
+typedef struct nbi_assembly {
+    nb_model *model;
+    nb_adapter *adapter; /* NULL: none */
+    nb_tokenizer *tok;   /* NULL: the folder has no tokenizer.json */
+    char *dir;           /* of the model */
+} nbi_assembly;
+
+/* Takes over what an adapter folder says about its base, each unless the recipe says otherwise: the
+ * base itself, and how it was held in memory (a difference is said); with `layout` also the row
+ * layout of its training. Call after nb_recipe_finish. */
+nb_status nbi_recipe_adopt(nb_recipe *r, const char *adapter_dir, bool layout, const nb_log *log,
+                           nb_error *err) NB_MUST_CHECK;
+
+/* Opens model and tokenizer (not the adapter). NB_CONFIG when there is no `model`. */
+nb_status nbi_assembly_open(nbi_assembly *a, const nb_recipe *r, bool trainable, const nb_log *log,
+                            nb_error *err) NB_MUST_CHECK;
+/* The same in two parts, so that data can be read before a large model is: the folder and its
+ * tokenizer first, the model later. */
+nb_status nbi_assembly_begin(nbi_assembly *a, const nb_recipe *r, const nb_log *log,
+                             nb_error *err) NB_MUST_CHECK;
+nb_status nbi_assembly_load(nbi_assembly *a, const nb_recipe *r, bool trainable, const nb_log *log,
+                            nb_error *err) NB_MUST_CHECK;
+void nbi_assembly_close(nbi_assembly *a);
+
+/* Subset of this CPU's flags that `cpumask` allows: names of levels ("avx2", "avx512", ...), "ref"
+ * for none; NULL: all. A name allows the levels below it too. */
+nb_status nbi_cpumask_parse(const char *mask, unsigned *flags, nb_error *err) NB_MUST_CHECK;
+
+#endif

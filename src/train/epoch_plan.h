@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* Which rows make which micro-batch of an epoch, and how many updates a run has. */
+#ifndef NBI_EPOCH_PLAN_H
+#define NBI_EPOCH_PLAN_H
+
+#include "data/loader.h"
+
+/* What the division into batches depends on. */
+typedef struct nbi_batching {
+    const nb_dataset *data;
+    const nb_order *order;
+    int64_t batch, accumulation;
+    bool packing; /* `batch` counts packs: runs of rows of at most pack_tokens together */
+    int64_t pack_tokens;
+} nbi_batching;
+
+/* One epoch: micro-batch i holds rows[starts[i] .. starts[i+1]). Zero-initialise; reused. */
+typedef struct nbi_epoch {
+    uint32_t *rows;
+    size_t n_rows, cap;
+    NBI_ARRAY(size_t) starts;
+    size_t n_batches;
+} nbi_epoch;
+
+nb_status nbi_epoch_make(nbi_epoch *e, const nbi_batching *b, uint32_t epoch,
+                         nb_error *err) NB_MUST_CHECK;
+void nbi_epoch_free(nbi_epoch *e);
+
+/* Updates of the whole run, as the Trainer counts them: each epoch ends with a short group of its
+ * own, a part of an epoch is rounded up; max_steps > 0 wins. */
+nb_status nbi_total_updates(const nbi_batching *b, double epochs, int64_t max_steps, int64_t *total,
+                            nb_error *err) NB_MUST_CHECK;
+/* Most tokens any micro-batch can hold. */
+int64_t nbi_batching_max_tokens(const nbi_batching *b);
+/* Number of warm-up updates. */
+int64_t nbi_warmup_steps(int64_t steps, double ratio, int64_t total);
+
+#endif

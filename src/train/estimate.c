@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* How long a step and the run will take. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/log.h"
+#include "train/trainer.h"
+
+/* A trial of the first micro-batch may cost so many operations, about a second of a small machine.
+ */
+#define TRIAL_FLOPS 4e10
+#define PRODUCT_ROWS 64
+
+static void duration(double s, char buf[32])
+{
+    if (s < 10)
+        snprintf(buf, 32, "%.2g s", s);
+    else if (s < 120)
+        snprintf(buf, 32, "%.0f s", s);
+    else if (s < 7200)
+        snprintf(buf, 32, "%.0f min", s / 60);
+    else if (s < 172800)
+        snprintf(buf, 32, "%.1f h", s / 3600);
+    else
+        snprintf(buf, 32, "%.1f days", s / 86400);
+}
+
+/* Products a token goes through in training, in forward passes: forward, input gradient and, when
+ * the weights are trained, weight gradient. */
+static double passes(const nbi_run *run)
+{
+    return run->full ? 3 : 2;
+}
+
+static double linear_weights(const nbi_run *run)
+{
+    double n = 0;
+    for (size_t i = 0; i < run->parts.model->n_sites; i++)
+        n += (double)run->parts.model->sites[i].rows * (double)run->parts.model->sites[i].in;
+    return n;
+}
+
+/* Evaluations still to come after `step` updates. */
+static double evaluations_left(const nbi_run *run, int64_t step)
+{
+    const nb_recipe *r = run->r;
+    if (!run->eval)
+        return 0;
+    double n = 0;
+    if (r->eval_strategy == NB_STRATEGY_STEPS && r->eval_steps > 0)
+        n = (double)(run->total / r->eval_steps - step / r->eval_steps);
+    else if (r->eval_strategy == NB_STRATEGY_EPOCH && run->epoch.n_batches > 0)
+        n = floor((double)(run->total - step) * (double)run->batching.accumulation /
+                  (double)run->epoch.n_batches);
+    return n < 1 ? 1 : n;
+}
+
+/* Seconds a token by one product of the largest linear layer with its stored weights. */
+static double product_seconds(nbi_run *run, nb_error *err, nb_status *st)
+{
+    nb_model *m = run->parts.model;
+    const nb_site *big = &m->sites[0];
+    for (size_t i = 1; i < m->n_sites; i++)
+        if ((double)m->sites[i].rows * (double)m->sites[i].in > (double)big->rows * (double)big->in)
+            big = &m->sites[i];
+    size_t in = (size_t)big->in * PRODUCT_ROWS, out = (size_t)big->rows * PRODUCT_ROWS;
+    float *x = nbi_calloc(NBI_MEM_SCRATCH, in + out, sizeof(float));
+    if (!x) {
+        *st = nbi_fail_nomem(err, "a measurement", (in + out) * sizeof(float));
+        return 0;
+    }
+    nb_qgroup g = {&big->linear->w, big->row0, big->rows, 0, PRODUCT_ROWS};
+    nb_qmatmul_args a = {m->exec.q, &g,     1,         false, x,
+                         big->in,   x + in, big->rows, false, m->exec.compute};
+    double best = INFINITY;
+    for (int i = 0; i < 3; i++) {
+        double begin = nbi_clock();
+        m->exec.k.qmatmul(&a);
+        best = fmin(best, nbi_clock() - begin);
+    }
+    nbi_free(x);
+    double flops = 2.0 * PRODUCT_ROWS * (double)big->rows * (double)big->in;
+    /* what is not a product costs about a fifth more */
+    return 1.2 * best / flops * 2 * linear_weights(run) * passes(run);
+}
+
+/* Seconds a token by a forward and backward pass of the first micro-batch, whose gradients are
+ * dropped. */
+static double trial_seconds(nbi_run *run, nb_error *err, nb_status *st)
+{
+    nb_loss loss;
+    size_t n = run->epoch.starts.v[1] - run->epoch.starts.v[0];
+    double begin = nbi_clock();
+    *st = nbi_run_micro_batch(run, run->epoch.rows, n, 0, 1, &loss, err);
+    return (nbi_clock() - begin) / (double)(run->batch.batch.m > 0 ? run->batch.batch.m : 1);
+}
+
+static double first_tokens(const nbi_run *run)
+{
+    double n = 0;
+    for (size_t i = run->epoch.starts.v[0]; i < run->epoch.starts.v[1]; i++)
+        n += (double)run->data->rows[run->epoch.rows[i]].n;
+    return n;
+}
+
+static void say(const nbi_run *run, double step, double rest, const char *first)
+{
+    char a[32], b[32], c[64] = "";
+    duration(step, a);
+    duration(rest, b);
+    if (run->eval)
+        snprintf(c, sizeof(c), ", %.0f evaluations included", evaluations_left(run, run->step));
+    nbi_log(run->log, NB_LOG_INFO, "%s takes about %s, the run about %s (%lld steps%s)", first, a,
+            b, (long long)run->total, c);
+}
+
+nb_status nbi_run_estimate(nbi_run *run, nb_error *err)
+{
+    nb_status st = NB_OK;
+    double token, updates = ceil((double)run->epoch.n_batches / (double)run->batching.accumulation);
+    const nb_eval_result *e = &run->eval_result;
+    if (run->last_eval >= 0 && e->tokens >= 64)
+        token = e->seconds / (double)e->tokens * passes(run);
+    else if (first_tokens(run) * 6 * linear_weights(run) < TRIAL_FLOPS)
+        token = trial_seconds(run, err, &st);
+    else
+        token = product_seconds(run, err, &st);
+    if (st != NB_OK)
+        return st;
+    double step = token * (double)run->data->total_tokens / updates;
+    double eval = run->eval ? token / passes(run) * (double)run->eval->total_tokens : 0;
+    say(run, step, step * (double)run->total + eval * evaluations_left(run, 0), "a step");
+    return NB_OK;
+}
+
+double nbi_run_seconds_left(const nbi_run *run)
+{
+    double spent = nbi_clock() - run->begin - run->aside;
+    double step = run->step > 0 ? spent / (double)run->step : 0;
+    double eval = run->last_eval >= 0 ? run->eval_result.seconds : 0;
+    if (run->step >= run->total)
+        return run->last_eval == run->step ? 0 : eval;
+    return step * (double)(run->total - run->step) + eval * evaluations_left(run, run->step);
+}
+
+void nbi_run_estimate_again(const nbi_run *run)
+{
+    double spent = nbi_clock() - run->begin - run->aside;
+    say(run, spent / (double)run->step, spent + run->aside + nbi_run_seconds_left(run),
+        "measured: a step");
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef NBI_PUBLISH_H
+#define NBI_PUBLISH_H
+
+#include "nibble/status.h"
+
+/* Moves every file of the folder `from` into the folder `to` (same file system), replacing files of
+ * the same name. A failure puts back what was there before: `to` holds the old set or the new one.
+ */
+nb_status nbi_publish_files(const char *from, const char *to, nb_error *err) NB_MUST_CHECK;
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* Recipes: every setting of a run in one record, filled from YAML, flags and defaults by one table
+ * of keys (recipe_keys.c) that also feeds --help, the documentation and the checks. */
+#ifndef NB_RECIPE_INTERNAL_H
+#define NB_RECIPE_INTERNAL_H
+
+#include "adapter/adapter.h"
+#include "data/dataset.h"
+#include "nibble/recipe.h"
+#include "optim/optim.h"
+
+typedef enum nb_method { NB_METHOD_QLORA, NB_METHOD_LORA, NB_METHOD_FULL } nb_method;
+/* As asked for; AUTO and F16 leave the choice to the machine. */
+typedef enum nb_compute_choice {
+    NB_COMPUTE_ASK_AUTO,
+    NB_COMPUTE_ASK_F32,
+    NB_COMPUTE_ASK_BF16,
+    NB_COMPUTE_ASK_F16
+} nb_compute_choice;
+typedef enum nb_strategy { NB_STRATEGY_NO, NB_STRATEGY_STEPS, NB_STRATEGY_EPOCH } nb_strategy;
+
+/* Strings live in the arena. Negative or NULL = not given unless said otherwise. */
+struct nb_recipe {
+    nbi_arena arena;
+    const char *path; /* of the YAML file, for messages; NULL without one */
+
+    /* model */
+    const char *model, *revision;
+    const char *tokenizer; /* folder; NULL: the model's */
+    nb_method method;      /* given, or derived: load_in_4bit -> qlora */
+    nb_quant_config quant;
+    nb_compute_choice compute_dtype, torch_dtype; /* as given; use `compute` */
+    bool bf16, fp16;                              /* as given; use `compute` */
+    nb_compute compute; /* after resolving auto, bf16, fp16, bnb_4bit_compute_dtype */
+    int threads;
+    const char *cpumask;
+
+    /* data */
+    const char *data, *eval_data;
+    nb_data_config data_config;
+    int64_t eval_rows; /* rows to split off for evaluation; 0: none */
+    double eval_fraction;
+    const char *sample_order;
+    bool shuffle;
+    bool packing;
+
+    /* adapter */
+    nb_lora_config lora;
+    const char *init_adapter, *adapter; /* adapter: for eval and generate */
+
+    /* optimisation */
+    const char *optim, *schedule;
+    nb_optim_config optim_config;
+    double learning_rate, max_grad_norm;
+    double warmup_ratio;
+    int64_t warmup_steps; /* > 0 wins over the ratio */
+    int64_t batch, eval_batch, accumulation;
+    double epochs;
+    int64_t max_steps; /* > 0 wins over epochs */
+    uint64_t seed;
+
+    /* logging, evaluation, saving */
+    const char *output_dir;
+    nb_strategy logging_strategy, eval_strategy, save_strategy;
+    int64_t logging_steps, eval_steps, save_steps, save_total_limit;
+    bool eval_on_start;
+    bool eval_loss_trainer; /* eval_loss_reduction: trainer */
+    nb_dtype save_dtype;    /* of full models; adapters are f32 */
+
+    struct nb_recipe_note *notes; /* lines to be said once: keys without effect, advice */
+    bool said;
+    unsigned char *given;         /* [number of keys]: set by file or flag */
+    struct nbi_key_state *states; /* [number of keys]: who set a key last */
+    uint32_t generation;          /* of the file being read */
+};
+
+/* Whether a key (by its own name, not an alias) was set by file or flag. */
+bool nb_recipe_given(const nb_recipe *r, const char *key);
+/* Lines of advice that depend on how many rows the training set has; called by the trainer. */
+void nb_recipe_advise_rows(const nb_recipe *r, int64_t rows, const nb_log *log);
+
+#endif

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/* What follows from the keys given: derived settings, combinations that make no sense, and advice
+ * on values outside the usual range (a line each, never a refusal). */
+#include <string.h>
+#include "base/fail.h"
+#include "base/log.h"
+#include "train/recipe_keys.h"
+
+static nb_status clash(const nb_recipe *r, nb_error *err, const char *text)
+{
+    return nbi_fail(err, NB_CONFIG, "%s%s%s", r->path ? r->path : "", r->path ? ": " : "", text);
+}
+
+static bool lora_given(const nb_recipe *r)
+{
+    for (size_t i = 0; i < nbi_keys_n; i++)
+        if (r->given[i] && !strcmp(nbi_keys[i].group, "adapter") &&
+            strcmp(nbi_keys[i].name, "adapter") != 0 &&
+            strcmp(nbi_keys[i].name, "init_adapter") != 0)
+            return true;
+    return false;
+}
+
+static nb_status derive_method(nb_recipe *r, nb_error *err)
+{
+    bool asked = nb_recipe_given(r, "load_in_4bit"), four = asked && r->quant.load_in_4bit;
+    if (!nb_recipe_given(r, "method"))
+        r->method = four ? NB_METHOD_QLORA : NB_METHOD_LORA;
+    if (r->method == NB_METHOD_FULL && four)
+        return clash(r, err,
+                     "method: full cannot train 4-bit weights; leave out load_in_4bit, or use "
+                     "method: qlora");
+    if (r->method == NB_METHOD_QLORA && asked && !four)
+        return clash(r, err,
+                     "method: qlora holds the base in 4 bits, but load_in_4bit is false; use "
+                     "method: lora");
+    if (r->method == NB_METHOD_LORA && four)
+        r->method = NB_METHOD_QLORA;
+    if (!asked)
+        r->quant.load_in_4bit = r->method == NB_METHOD_QLORA;
+    if (r->quant.block & (r->quant.block - 1))
+        return clash(r, err, "bnb_4bit_blocksize: must be a power of two from 32 to 4096");
+    if (r->method == NB_METHOD_FULL && r->init_adapter)
+        return clash(r, err,
+                     "init_adapter: method: full trains the model itself; use method: lora");
+    if (r->method == NB_METHOD_FULL && lora_given(r))
+        return nbi_recipe_note(r, NB_LOG_WARN, err, "method: full: the lora_ keys have no effect");
+    if (r->init_adapter && lora_given(r))
+        return nbi_recipe_note(
+            r, NB_LOG_WARN, err,
+            "init_adapter: the LoRA settings come from its adapter_config.json; the "
+            "lora_ keys of the recipe have no effect");
+    return NB_OK;
+}
+
+/* compute_dtype wins over bf16 and fp16, these over torch_dtype. */
+static nb_status derive_compute(nb_recipe *r, nb_error *err)
+{
+    nb_compute_choice c = NB_COMPUTE_ASK_AUTO;
+    const char *by = NULL;
+    if (r->bf16 && r->fp16)
+        return clash(r, err, "bf16 and fp16 are both true; give one");
+    if (nb_recipe_given(r, "compute_dtype") && r->compute_dtype != NB_COMPUTE_ASK_AUTO) {
+        c = r->compute_dtype;
+        by = r->states[nbi_key_index("compute_dtype")].spelling;
+    } else if (r->bf16 || r->fp16) {
+        c = r->bf16 ? NB_COMPUTE_ASK_BF16 : NB_COMPUTE_ASK_F16;
+        by = r->bf16 ? "bf16" : "fp16";
+    } else if (r->torch_dtype != NB_COMPUTE_ASK_AUTO) {
+        c = r->torch_dtype;
+        by = r->states[nbi_key_index("torch_dtype")].spelling;
+    }
+    r->compute = c == NB_COMPUTE_ASK_BF16 ? NB_COMPUTE_BF16 : NB_COMPUTE_F32;
+    if (c == NB_COMPUTE_ASK_F16)
+        NBI_TRY(nbi_recipe_note(
+            r, NB_LOG_NOTE, err,
+            "%s asks for 16-bit floats: computed in f32; sums, adapters and moments "
+            "are f32, so no loss scaling is needed",
+            by));
+    if (c == NB_COMPUTE_ASK_BF16)
+        NBI_TRY(nbi_recipe_note(r, NB_LOG_NOTE, err,
+                                "%s: products in bf16; sums, adapters and moments are f32", by));
+    if (r->bf16 && c == NB_COMPUTE_ASK_F32)
+        return nbi_recipe_note(r, NB_LOG_NOTE, err, "bf16: %s wins, computed in f32", by);
+    return NB_OK;
+}
+
+static nb_status derive_lora(nb_recipe *r, nb_error *err)
+{
+    if (!nb_recipe_given(r, "lora_target_modules"))
+        r->lora.all_linear = true;
+    if (r->lora.targets_regex && r->lora.layers.n)
+        return clash(r, err, "layers_to_transform needs lora_target_modules as a list of names");
+    return NB_OK;
+}
+
+static nb_status derive_rates(nb_recipe *r, nb_error *err)
+{
+    const char *note = NULL;
+    char names[200];
+    if (!nb_recipe_given(r, "learning_rate"))
+        r->learning_rate = r->method == NB_METHOD_FULL ? 2e-5 : 2e-4;
+    if (!nb_recipe_given(r, "gradient_accumulation_steps"))
+        r->accumulation = nb_recipe_given(r, "per_device_train_batch_size") ? 1 : 4;
+    /* "warmup_steps: 0" alone means no warm-up, not the default ratio */
+    if (!nb_recipe_given(r, "warmup_ratio"))
+        r->warmup_ratio = nb_recipe_given(r, "warmup_steps") ? 0.0 : 0.03;
+    if (r->max_steps == 0)
+        return clash(r, err, "max_steps: 0 trains nothing; leave it out to go by num_train_epochs");
+    if (r->max_steps < 0 && r->epochs <= 0)
+        return clash(r, err, "num_train_epochs: 0 trains nothing; give max_steps or epochs");
+    if (!nb_schedule_find(r->schedule)) {
+        nb_schedule_list(names, sizeof names);
+        return nbi_fail(err, NB_CONFIG,
+                        "lr_scheduler_type: \"%s\" is not known, expected one of %s", r->schedule,
+                        names);
+    }
+    if (!nb_optim_find(r->optim, &note))
+        return nbi_fail(err, NB_CONFIG,
+                        "optim: \"%s\" is not known; adamw_torch and its relatives are, such as "
+                        "adamw_torch_fused, paged_adamw_32bit, adamw_8bit",
+                        r->optim);
+    if (note)
+        NBI_TRY(nbi_recipe_note(r, NB_LOG_NOTE, err, "optim: %s: the same updates; %s", r->optim,
+                                note));
+    return NB_OK;
+}
+
+static nb_status check_data(nb_recipe *r, nb_error *err)
+{
+    const nb_data_config *c = &r->data_config;
+    bool template = c->format == NB_DATA_TEMPLATE || c->format == NB_DATA_AUTO;
+    if (c->format == NB_DATA_TEMPLATE && !c->template_text)
+        return clash(r, err,
+                     "format: template needs the key template, for example \"[INST] {question} "
+                     "[/INST] {answer}\"");
+    if (c->template_text && !template)
+        return nbi_fail(err, NB_CONFIG,
+                        "template: has no effect with format: %s; use format: template",
+                        nb_data_format_name(c->format));
+    if (c->n_template_vars && !c->template_text)
+        return clash(r, err, "template_vars: given without template");
+    if (c->response_template && !template && c->format != NB_DATA_TEXT)
+        return nbi_fail(
+            err, NB_CONFIG,
+            "response_template: has no effect with format: %s, which knows where the answer "
+            "begins",
+            nb_data_format_name(c->format));
+    if ((r->eval_data != NULL) + (r->eval_rows > 0) + (r->eval_fraction > 0) > 1)
+        return clash(r, err, "eval_data, eval_rows and eval_fraction: give one of them");
+    if (c->template_text && strstr(c->template_text, "\\n") && !strchr(c->template_text, '\n'))
+        return nbi_recipe_note(
+            r, NB_LOG_WARN, err,
+            "template: holds a backslash and an n instead of a line feed; in YAML "
+            "write it in double quotes, in a shell as $'...'");
+    if (r->packing)
+        return nbi_recipe_note(r, NB_LOG_NOTE, err,
+                               "packing: rows are never padded and never mixed");
+    return NB_OK;
+}
+
+static nb_status derive_run(nb_recipe *r, nb_error *err)
+{
+    bool rows = r->eval_data || r->eval_rows > 0 || r->eval_fraction > 0;
+    if (!nb_recipe_given(r, "eval_strategy"))
+        r->eval_strategy = !rows                              ? NB_STRATEGY_NO
+                           : nb_recipe_given(r, "eval_steps") ? NB_STRATEGY_STEPS
+                                                              : NB_STRATEGY_EPOCH;
+    if (!nb_recipe_given(r, "eval_steps"))
+        r->eval_steps = r->logging_steps;
+    if (r->eval_strategy != NB_STRATEGY_NO && !rows)
+        return clash(r, err,
+                     "eval_strategy: there are no rows to evaluate; give eval_data, eval_rows or "
+                     "eval_fraction");
+    return NB_OK;
+}
+
+static nb_status advise_lora(nb_recipe *r, nb_error *err)
+{
+    const nb_lora_config *l = &r->lora;
+    double rate = l->r > 0 ? l->alpha / (double)l->r : 0;
+    bool q = false, v = false;
+    for (size_t i = 0; i < l->targets.n; i++) {
+        q = q || strstr(l->targets.v[i], "q_proj");
+        v = v || strstr(l->targets.v[i], "v_proj");
+    }
+    if (r->learning_rate > 3e-4 || r->learning_rate < 1e-5)
+        NBI_TRY(nbi_recipe_note(r, NB_LOG_WARN, err,
+                                "learning_rate %g: LoRA and QLoRA usually take 1e-5 to 3e-4",
+                                r->learning_rate));
+    if (l->r > 64)
+        NBI_TRY(nbi_recipe_note(r, NB_LOG_WARN, err,
+                                "lora_r %lld: 16 to 32 is usual, more than 64 seldom helps",
+                                (long long)l->r));
+    if (l->r < 4)
+        NBI_TRY(nbi_recipe_note(r, NB_LOG_WARN, err,
+                                "lora_r %lld: less than 4 is too little for hard tasks",
+                                (long long)l->r));
+    if (rate < 1 || rate > 4)
+        NBI_TRY(nbi_recipe_note(r, NB_LOG_WARN, err,
+                                "lora_alpha %g: twice the rank (%lld) is usual", l->alpha,
+                                (long long)(2 * l->r)));
+    if (l->dropout > 0.1)
+        NBI_TRY(nbi_recipe_note(r, NB_LOG_WARN, err, "lora_dropout %g: 0.05 is usual", l->dropout));
+    if (q && !v)
+        NBI_TRY(nbi_recipe_note(
+            r, NB_LOG_NOTE, err,
+            "lora_target_modules: usually at least q_proj and v_proj, best all-linear"));
+    return NB_OK;
+}
+
+static nb_status advise(nb_recipe *r, nb_error *err)
+{
+    double effective = (double)r->batch * (double)r->accumulation;
+    if (r->method == NB_METHOD_FULL) {
+        if (r->learning_rate > 5e-5)
+            NBI_TRY(nbi_recipe_note(
+                r, NB_LOG_WARN, err,
+                "learning_rate %g: full fine-tuning usually takes 2e-5 to 5e-5; from "
+                "1e-4 on models forget and become unstable",
+                r->learning_rate));
+        if (r->learning_rate <= 1e-6)
+            NBI_TRY(nbi_recipe_note(r, NB_LOG_WARN, err,
+                                    "learning_rate %g: 1e-6 and less learns too slowly",
+                                    r->learning_rate));
+    } else if (!r->init_adapter) {
+        NBI_TRY(advise_lora(r, err));
+    }
+    if (effective < 16 || effective > 32)
+        NBI_TRY(nbi_recipe_note(r, NB_LOG_NOTE, err,
+                                "%g rows an update (per_device_train_batch_size x "
+                                "gradient_accumulation_steps): 16 to 32 is usual",
+                                effective));
+    return NB_OK;
+}
+
+nb_status nbi_recipe_check(nb_recipe *r, nb_error *err)
+{
+    NBI_TRY(derive_method(r, err));
+    NBI_TRY(derive_compute(r, err));
+    NBI_TRY(derive_lora(r, err));
+    NBI_TRY(derive_rates(r, err));
+    NBI_TRY(check_data(r, err));
+    NBI_TRY(derive_run(r, err));
+    return advise(r, err);
+}
+
+void nb_recipe_advise_rows(const nb_recipe *r, int64_t rows, const nb_log *log)
+{
+    if (rows < 500)
+        nbi_log(log, NB_LOG_WARN,
+                "%lld training rows: below 500, examples in the prompt often do as well as tuning",
+                (long long)rows);
+    if (r->max_steps > 0)
+        return;
+    double most = rows > 50000 ? 2 : rows < 1000 ? 10 : 5;
+    if (r->epochs > most)
+        nbi_log(
+            log, NB_LOG_WARN,
+            "num_train_epochs %g: for %lld rows at most %g are usual; watch the evaluation loss",
+            r->epochs, (long long)rows, most);
+}

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+/* Values of recipe keys: from text to the record's fields and back to JSON. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include "base/fail.h"
+#include "train/recipe_keys.h"
+
+typedef NBI_ARRAY(char *) text_list;
+typedef NBI_ARRAY(int64_t) int_list;
+typedef NBI_ARRAY(nb_pattern) pattern_list;
+
+static void *field(const nb_recipe *r, const nbi_key *k)
+{
+    return (char *)(uintptr_t)r + k->offset;
+}
+
+/* What a value looks like, for messages. */
+static const char *shown(const nbi_json *v)
+{
+    switch (v->type) {
+    case NBI_JT_ARRAY:
+        return "a list";
+    case NBI_JT_OBJECT:
+        return "a map";
+    case NBI_JT_NULL:
+        return "null";
+    case NBI_JT_BOOL:
+        return v->boolean ? "true" : "false";
+    default:
+        return v->text;
+    }
+}
+
+static nb_status wrong(const nbi_key *k, const nbi_json *v, const char *where, nb_error *err,
+                       const char *expected)
+{
+    bool flag = !strncmp(where, "--", 2); /* names the key already */
+    return nbi_fail(err, NB_CONFIG, "%s: %s%sfound \"%.200s\", expected %s", where,
+                    flag ? "" : k->name, flag ? "" : ": ", shown(v), expected);
+}
+
+static nb_status nomem(const nbi_key *k, nb_error *err)
+{
+    return nbi_fail_nomem(err, k->name, 0);
+}
+
+static nb_status store_text(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                            nb_error *err)
+{
+    const char *s;
+    size_t len;
+    if (!nbi_json_to_str(v, &s, &len) || strlen(s) != len)
+        return wrong(k, v, where, err, "a text");
+    char *copy = nbi_arena_strndup(&r->arena, s, len);
+    if (!copy)
+        return nomem(k, err);
+    memcpy(field(r, k), &copy, sizeof copy);
+    return NB_OK;
+}
+
+static nb_status store_bool(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                            nb_error *err)
+{
+    bool x;
+    if (nbi_json_equals(v, "1") || nbi_json_equals(v, "0"))
+        x = v->text[0] == '1';
+    else if (!nbi_json_to_bool(v, &x))
+        return wrong(k, v, where, err, "true or false");
+    memcpy(field(r, k), &x, sizeof x);
+    return NB_OK;
+}
+
+static nb_status store_int(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                           nb_error *err)
+{
+    int64_t x;
+    char expected[100];
+    if (!nbi_json_to_i64(v, &x) || (double)x < k->min || (double)x > k->max) {
+        snprintf(expected, sizeof expected, "a whole number from %.0f to %.0f", k->min, k->max);
+        return wrong(k, v, where, err, expected);
+    }
+    int small = (int)x;
+    if (k->size == sizeof small)
+        memcpy(field(r, k), &small, sizeof small);
+    else
+        memcpy(field(r, k), &x, sizeof x);
+    return NB_OK;
+}
+
+static nb_status store_float(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                             nb_error *err)
+{
+    double x;
+    char expected[100];
+    if (!nbi_json_to_f64(v, &x) || !isfinite(x) || x < k->min || x > k->max) {
+        snprintf(expected, sizeof expected, "a number from %g to %g", k->min, k->max);
+        return wrong(k, v, where, err, expected);
+    }
+    memcpy(field(r, k), &x, sizeof x);
+    return NB_OK;
+}
+
+static nb_status store_choice(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                              nb_error *err)
+{
+    char expected[200];
+    const char *s = v->type == NBI_JT_BOOL ? shown(v) : NULL;
+    size_t len;
+    if (s || nbi_json_to_str(v, &s, &len))
+        for (const nbi_choice *c = k->choices; c->text; c++) {
+            if (strcasecmp(c->text, s) != 0)
+                continue;
+            bool flag = c->value != 0;
+            if (k->size == sizeof flag)
+                memcpy(field(r, k), &flag, sizeof flag);
+            else
+                memcpy(field(r, k), &c->value, sizeof c->value);
+            return NB_OK;
+        }
+    size_t n = (size_t)snprintf(expected, sizeof expected, "one of ");
+    for (const nbi_choice *c = k->choices; c->text && n < sizeof expected; c++)
+        n += (size_t)snprintf(expected + n, sizeof expected - n, "%s%s",
+                              c == k->choices ? "" : ", ", c->text);
+    return wrong(k, v, where, err, expected);
+}
+
+static nb_status push_text(text_list *list, const char *s, size_t len, const nbi_key *k,
+                           nb_error *err)
+{
+    char *copy = nbi_strndup(NBI_MEM_OTHER, s, len);
+    if (copy && nbi_array_push(list, copy))
+        return NB_OK;
+    nbi_free(copy);
+    return nomem(k, err);
+}
+
+/* "a, b" as on the command line. */
+static nb_status split_texts(text_list *list, const char *s, const nbi_key *k, nb_error *err)
+{
+    while (*s) {
+        size_t n = strcspn(s, ","), skip = strspn(s, " "), len = n;
+        while (len > skip && s[len - 1] == ' ')
+            len--;
+        if (len > skip)
+            NBI_TRY(push_text(list, s + skip, len - skip, k, err));
+        s += n + (s[n] == ',');
+    }
+    return NB_OK;
+}
+
+static nb_status store_texts(text_list *list, const nbi_key *k, const nbi_json *v,
+                             const char *where, nb_error *err)
+{
+    const char *s;
+    size_t len;
+    if (v->type != NBI_JT_ARRAY)
+        return nbi_json_to_str(v, &s, &len) ? split_texts(list, s, k, err)
+                                            : wrong(k, v, where, err, "a list of names");
+    for (const nbi_json *e = v->first; e; e = e->next) {
+        if (!nbi_json_to_str(e, &s, &len) || len == 0 || strlen(s) != len)
+            return wrong(k, e, where, err, "a name");
+        NBI_TRY(push_text(list, s, len, k, err));
+    }
+    return NB_OK;
+}
+
+static nb_status push_int(int_list *list, const nbi_key *k, const nbi_json *v, const char *where,
+                          nb_error *err)
+{
+    int64_t x;
+    if (!nbi_json_to_i64(v, &x) || x < 0 || x > INT32_MAX)
+        return wrong(k, v, where, err, "whole numbers from 0");
+    return nbi_array_push(list, x) ? NB_OK : nomem(k, err);
+}
+
+static nb_status store_ints(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                            nb_error *err)
+{
+    int_list *list = field(r, k);
+    text_list parts = {0};
+    if (v->type == NBI_JT_ARRAY) {
+        for (const nbi_json *e = v->first; e; e = e->next)
+            NBI_TRY(push_int(list, k, e, where, err));
+        return NB_OK;
+    }
+    nb_status st = store_texts(&parts, k, v, where, err);
+    for (size_t i = 0; st == NB_OK && i < parts.n; i++) {
+        nbi_json e = {.type = NBI_JT_SCALAR, .text = parts.v[i], .text_len = strlen(parts.v[i])};
+        st = push_int(list, k, &e, where, err);
+    }
+    for (size_t i = 0; i < parts.n; i++)
+        nbi_free(parts.v[i]);
+    nbi_array_free(&parts);
+    return st;
+}
+
+static nb_status store_patterns(nb_recipe *r, const nbi_key *k, const nbi_json *v,
+                                const char *where, nb_error *err)
+{
+    pattern_list *list = field(r, k);
+    if (v->type != NBI_JT_OBJECT)
+        return wrong(k, v, where, err, "a map of module names to numbers");
+    for (const nbi_json *e = v->first; e; e = e->next) {
+        nb_pattern p = {NULL, 0};
+        if (!nbi_json_to_f64(e, &p.value) || !(p.value > 0) || p.value > 65536)
+            return wrong(k, e, where, err, "a number above 0 for each module");
+        p.key = nbi_strdup(NBI_MEM_OTHER, e->key);
+        if (!p.key || !nbi_array_push(list, p)) {
+            nbi_free(p.key);
+            return nomem(k, err);
+        }
+    }
+    return NB_OK;
+}
+
+static nb_status store_vars(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                            nb_error *err)
+{
+    if (v->type != NBI_JT_OBJECT)
+        return wrong(k, v, where, err, "a map of names to texts");
+    nb_template_var *vars =
+        nbi_arena_alloc(&r->arena, (v->n + 1) * sizeof *vars, _Alignof(nb_template_var));
+    size_t n = 0, len;
+    const char *s;
+    if (!vars)
+        return nomem(k, err);
+    for (const nbi_json *e = v->first; e; e = e->next, n++) {
+        if (!nbi_json_to_str(e, &s, &len) || strlen(s) != len)
+            return wrong(k, e, where, err, "a text for each name");
+        vars[n].name = nbi_arena_strndup(&r->arena, e->key, e->key_len);
+        vars[n].value = nbi_arena_strndup(&r->arena, s, len);
+        if (!vars[n].name || !vars[n].value)
+            return nomem(k, err);
+    }
+    r->data_config.template_vars = vars;
+    r->data_config.n_template_vars = n;
+    return NB_OK;
+}
+
+/* Only characters of module names: a name (or several), not a regular expression. */
+static bool is_names(const char *s)
+{
+    return s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_., ")] == 0;
+}
+
+static nb_status store_modules(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                               nb_error *err)
+{
+    bool target = k->offset == offsetof(struct nb_recipe, lora.targets);
+    char **regex = target ? &r->lora.targets_regex : &r->lora.exclude_regex;
+    const char *s;
+    size_t len;
+    if (v->type != NBI_JT_ARRAY && nbi_json_to_str(v, &s, &len)) {
+        if (target && !strcmp(s, "all-linear")) {
+            r->lora.all_linear = true;
+            return NB_OK;
+        }
+        if (!is_names(s)) {
+            *regex = nbi_strndup(NBI_MEM_OTHER, s, len);
+            return *regex ? NB_OK : nomem(k, err);
+        }
+    }
+    NBI_TRY(store_texts(field(r, k), k, v, where, err));
+    if (target && r->lora.targets.n == 1 && !strcmp(r->lora.targets.v[0], "all-linear")) {
+        nbi_key_clear(r, k);
+        r->lora.all_linear = true;
+    }
+    return NB_OK;
+}
+
+static void clear_texts(text_list *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        nbi_free(list->v[i]);
+    nbi_array_free(list);
+}
+
+void nbi_key_clear(nb_recipe *r, const nbi_key *k)
+{
+    if (k->type == NBI_KEY_TEXTS || k->type == NBI_KEY_MODULES)
+        clear_texts(field(r, k));
+    if (k->type == NBI_KEY_MODULES) {
+        bool target = k->offset == offsetof(struct nb_recipe, lora.targets);
+        char **regex = target ? &r->lora.targets_regex : &r->lora.exclude_regex;
+        nbi_free(*regex);
+        *regex = NULL;
+        if (target)
+            r->lora.all_linear = false;
+    }
+    if (k->type == NBI_KEY_INTS) {
+        int_list *list = field(r, k);
+        nbi_array_free(list);
+    }
+    if (k->type == NBI_KEY_PATTERNS) {
+        pattern_list *list = field(r, k);
+        for (size_t i = 0; i < list->n; i++)
+            nbi_free(list->v[i].key);
+        nbi_array_free(list);
+    }
+    if (k->type == NBI_KEY_VARS)
+        r->data_config.n_template_vars = 0;
+    memset(field(r, k), 0, k->size);
+}
+
+nb_status nbi_key_reset(nb_recipe *r, const nbi_key *k, nb_error *err)
+{
+    nbi_key_clear(r, k);
+    if (!k->value)
+        return NB_OK;
+    nbi_json v = {.type = NBI_JT_SCALAR, .text = k->value, .text_len = strlen(k->value)};
+    return nbi_key_store(r, k, &v, "default", err);
+}
+
+nb_status nbi_key_store(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                        nb_error *err)
+{
+    if (nbi_json_is_null(v))
+        return nbi_key_reset(r, k, err);
+    nbi_key_clear(r, k);
+    switch (k->type) {
+    case NBI_KEY_TEXT:
+        return store_text(r, k, v, where, err);
+    case NBI_KEY_BOOL:
+        return store_bool(r, k, v, where, err);
+    case NBI_KEY_INT:
+        return store_int(r, k, v, where, err);
+    case NBI_KEY_FLOAT:
+        return store_float(r, k, v, where, err);
+    case NBI_KEY_CHOICE:
+        return store_choice(r, k, v, where, err);
+    case NBI_KEY_TEXTS:
+        return store_texts(field(r, k), k, v, where, err);
+    case NBI_KEY_INTS:
+        return store_ints(r, k, v, where, err);
+    case NBI_KEY_PATTERNS:
+        return store_patterns(r, k, v, where, err);
+    case NBI_KEY_VARS:
+        return store_vars(r, k, v, where, err);
+    case NBI_KEY_MODULES:
+        return store_modules(r, k, v, where, err);
+    }
+    return nbi_fail(err, NB_INTERNAL, "%s: key without a type", k->name);
+}
+
+static void write_text(nbi_json_writer *w, const char *s)
+{
+    if (s)
+        nbi_jw_str(w, s);
+    else
+        nbi_jw_null(w);
+}
+
+static void write_texts(nbi_json_writer *w, const text_list *list)
+{
+    nbi_jw_array(w);
+    for (size_t i = 0; i < list->n; i++)
+        nbi_jw_str(w, list->v[i]);
+    nbi_jw_array_end(w);
+}
+
+static void write_choice(const nb_recipe *r, const nbi_key *k, nbi_json_writer *w)
+{
+    int value;
+    bool flag;
+    memcpy(&flag, field(r, k), sizeof flag);
+    if (k->size == sizeof flag)
+        value = flag;
+    else
+        memcpy(&value, field(r, k), sizeof value);
+    for (const nbi_choice *c = k->choices; c->text; c++)
+        if (c->value == value) {
+            nbi_jw_str(w, c->text);
+            return;
+        }
+    nbi_jw_null(w);
+}
+
+static void write_int(const nb_recipe *r, const nbi_key *k, nbi_json_writer *w)
+{
+    int64_t x;
+    int small;
+    memcpy(&small, field(r, k), sizeof small);
+    x = small;
+    if (k->size == sizeof x)
+        memcpy(&x, field(r, k), sizeof x);
+    nbi_jw_i64(w, x);
+}
+
+static void write_modules(const nb_recipe *r, const nbi_key *k, nbi_json_writer *w)
+{
+    bool target = k->offset == offsetof(struct nb_recipe, lora.targets);
+    const char *regex = target ? r->lora.targets_regex : r->lora.exclude_regex;
+    if (target && r->lora.all_linear)
+        nbi_jw_str(w, "all-linear");
+    else if (regex)
+        nbi_jw_str(w, regex);
+    else
+        write_texts(w, field(r, k));
+}
+
+static void write_patterns(const pattern_list *list, nbi_json_writer *w)
+{
+    nbi_jw_object(w);
+    for (size_t i = 0; i < list->n; i++) {
+        nbi_jw_key(w, list->v[i].key);
+        nbi_jw_f64(w, list->v[i].value);
+    }
+    nbi_jw_object_end(w);
+}
+
+static void write_vars(const nb_data_config *c, nbi_json_writer *w)
+{
+    nbi_jw_object(w);
+    for (size_t i = 0; i < c->n_template_vars; i++) {
+        nbi_jw_key(w, c->template_vars[i].name);
+        nbi_jw_str(w, c->template_vars[i].value);
+    }
+    nbi_jw_object_end(w);
+}
+
+void nbi_key_write(const nb_recipe *r, const nbi_key *k, nbi_json_writer *w)
+{
+    const void *f = field(r, k);
+    const char *s;
+    double d;
+    bool b;
+    switch (k->type) {
+    case NBI_KEY_TEXT:
+        memcpy(&s, f, sizeof s);
+        write_text(w, s);
+        break;
+    case NBI_KEY_BOOL:
+        memcpy(&b, f, sizeof b);
+        nbi_jw_bool(w, b);
+        break;
+    case NBI_KEY_INT:
+        write_int(r, k, w);
+        break;
+    case NBI_KEY_FLOAT:
+        memcpy(&d, f, sizeof d);
+        nbi_jw_f64(w, d);
+        break;
+    case NBI_KEY_CHOICE:
+        write_choice(r, k, w);
+        break;
+    case NBI_KEY_TEXTS:
+        write_texts(w, f);
+        break;
+    case NBI_KEY_INTS: {
+        const int_list *list = f;
+        nbi_jw_array(w);
+        for (size_t i = 0; i < list->n; i++)
+            nbi_jw_i64(w, list->v[i]);
+        nbi_jw_array_end(w);
+        break;
+    }
+    case NBI_KEY_PATTERNS:
+        write_patterns(f, w);
+        break;
+    case NBI_KEY_VARS:
+        write_vars(&r->data_config, w);
+        break;
+    case NBI_KEY_MODULES:
+        write_modules(r, k, w);
+        break;
+    }
+}

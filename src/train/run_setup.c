@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening all parts of a run, in an order that finds mistakes before anything takes long. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/fail.h"
+#include "base/log.h"
+#include "base/safefile.h"
+#include "train/row_layout.h"
+#include "train/trainer.h"
+
+static nb_status check_recipe(nb_recipe *r, const nb_log *log, nb_error *err)
+{
+    NBI_TRY(nb_recipe_finish(r, log, err));
+    if (r->init_adapter && r->method == NB_METHOD_FULL)
+        return nbi_fail(err, NB_CONFIG,
+                        "init_adapter: full fine-tuning has no adapter; drop the key or choose "
+                        "method lora or qlora");
+    if (r->init_adapter)
+        NBI_TRY(nbi_recipe_adopt(r, r->init_adapter, false, log, err));
+    if (!r->data)
+        return nbi_fail(err, NB_CONFIG, "data: not given; name the file of rows (--data FILE)");
+    if (!r->output_dir)
+        return nbi_fail(err, NB_CONFIG, "output_dir: not given; name the folder for the results");
+    return NB_OK;
+}
+
+static nb_status open_output(nbi_run *run, nb_error *err)
+{
+    nb_status st = nbi_make_dirs(run->r->output_dir, err);
+    if (st == NB_OK)
+        st = nbi_dirlock_take(run->r->output_dir, &run->lock, err);
+    if (st != NB_OK) {
+        run->lock = -1;
+        return nbi_fail_prefix(err, st, "output_dir");
+    }
+    return NB_OK;
+}
+
+static nb_status open_data(nbi_run *run, nb_error *err)
+{
+    const nb_recipe *r = run->r;
+    nb_model_config config;
+    NBI_TRY(nb_config_read(&config, run->parts.dir, err));
+    int64_t vocab = config.vocab;
+    nb_config_free(&config);
+    NBI_TRY(nb_dataset_load(&run->data, r->data, &r->data_config, run->parts.tok, vocab, run->log,
+                            err));
+    if (r->eval_data)
+        NBI_TRY(nb_dataset_load(&run->eval, r->eval_data, &r->data_config, run->parts.tok, vocab,
+                                run->log, err));
+    else if (r->eval_rows > 0 || r->eval_fraction > 0)
+        NBI_TRY(
+            nb_dataset_split(run->data, r->eval_rows, r->eval_fraction, r->seed, &run->eval, err));
+    if (run->data->n == 0)
+        return nbi_fail(err, NB_DATA, "%s: no row is left for training", r->data);
+    run->order = (nb_order){.seed = r->seed, .shuffle = r->shuffle};
+    if (r->sample_order)
+        NBI_TRY(nb_order_read(&run->order, r->sample_order, run->data->n, err));
+    return NB_OK;
+}
+
+static nb_status plan_updates(nbi_run *run, nb_error *err)
+{
+    const nb_recipe *r = run->r;
+    int64_t pack = r->data_config.max_seq_length;
+    if (r->batch < 1 || r->accumulation < 1)
+        return nbi_fail(err, NB_CONFIG,
+                        "per_device_train_batch_size %lld and gradient_accumulation_steps %lld: "
+                        "expected at least 1",
+                        (long long)r->batch, (long long)r->accumulation);
+    run->batching = (nbi_batching){.data = run->data,
+                                   .order = &run->order,
+                                   .batch = r->batch,
+                                   .accumulation = r->accumulation,
+                                   .packing = r->packing,
+                                   .pack_tokens = pack > 0 ? pack : run->data->max_tokens};
+    NBI_TRY(nbi_total_updates(&run->batching, r->epochs, r->max_steps, &run->total, err));
+    run->warmup = nbi_warmup_steps(r->warmup_steps, r->warmup_ratio, run->total);
+    run->schedule = nb_schedule_find(r->schedule);
+    if (!run->schedule) {
+        char names[200];
+        nb_schedule_list(names, sizeof(names));
+        return nbi_fail(err, NB_CONFIG,
+                        "lr_scheduler_type: \"%s\" is not known, expected one of %s", r->schedule,
+                        names);
+    }
+    return NB_OK;
+}
+
+static nb_status new_adapter(nbi_run *run, nb_error *err)
+{
+    const nb_recipe *r = run->r;
+    nbi_assembly *p = &run->parts;
+    if (r->init_adapter)
+        NBI_TRY(
+            nb_adapter_load(&p->adapter, p->model, r->init_adapter, r->seed, true, run->log, err));
+    else
+        NBI_TRY(nb_adapter_new_lora(&p->adapter, p->model, &r->lora, r->seed, true, err));
+    run->params = &p->adapter->params;
+    nb_lora_config *c = &p->adapter->config;
+    nbi_free(c->base_model);
+    c->base_model = nbi_strdup(NBI_MEM_OTHER, r->model);
+    return c->base_model ? NB_OK : nbi_fail_nomem(err, "a path", 0);
+}
+
+/* What nibble.json will say. */
+static nb_status make_note(nbi_run *run, nb_error *err)
+{
+    const nb_model *m = run->parts.model;
+    nb_adapter_note *n = &run->note;
+    char *full = realpath(run->parts.dir, NULL);
+    n->quant = m->quant;
+    n->compute = m->exec.compute;
+    n->base_dir = nbi_strdup(NBI_MEM_OTHER, full ? full : run->parts.dir);
+    free(full); /* from the C library */
+    if (!n->base_dir)
+        return nbi_fail_nomem(err, "a path", 0);
+    return nbi_row_layout_json(run->r, run->data->format, &n->layout_json, err);
+}
+
+static nb_status open_model(nbi_run *run, nb_error *err)
+{
+    nbi_assembly *p = &run->parts;
+    NBI_TRY(nbi_assembly_load(p, run->r, run->full, run->log, err));
+    if (run->full)
+        run->params = &p->model->params;
+    else
+        NBI_TRY(new_adapter(run, err));
+    return make_note(run, err);
+}
+
+/* "1,234,567" */
+static void grouped(int64_t n, char buf[32])
+{
+    char digits[32];
+    int len = snprintf(digits, sizeof(digits), "%lld", (long long)n), out = 0;
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && (len - i) % 3 == 0)
+            buf[out++] = ',';
+        buf[out++] = digits[i];
+    }
+    buf[out] = 0;
+}
+
+static nb_status say_parameters(const nbi_run *run, nb_error *err)
+{
+    const nbi_assembly *p = &run->parts;
+    int64_t trained = 0, all = p->model->n_parameters;
+    for (size_t i = 0; i < run->params->n; i++)
+        trained += run->params->v[i]->n;
+    all += run->full ? 0 : trained;
+    char a[32], b[32];
+    grouped(trained, a);
+    grouped(all, b);
+    nbi_log(run->log, NB_LOG_INFO, "trainable params: %s || all params: %s || trainable%%: %.4f", a,
+            b, 100.0 * (double)trained / (double)all);
+    if (run->full)
+        return NB_OK;
+    nbi_strbuf text = {0};
+    nb_adapter_coverage(p->adapter, &text);
+    nb_status st = nbi_strbuf_check(&text, err);
+    if (st == NB_OK)
+        nbi_log(run->log, NB_LOG_INFO, "%s", nbi_strbuf_str(&text));
+    nbi_strbuf_free(&text);
+    return st;
+}
+
+static void say_memory(const nbi_run *run)
+{
+    char text[400] = "";
+    size_t n = 0, sum = 0;
+    for (int t = 0; t < NBI_MEMTAG_COUNT && n < sizeof(text); t++) {
+        size_t bytes = nbi_mem_current((nbi_memtag)t);
+        sum += bytes;
+        if (bytes >= 1u << 17)
+            n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s %.1f", n ? ", " : "",
+                                  nbi_memtag_text((nbi_memtag)t), (double)bytes / 1048576);
+    }
+    nbi_log(run->log, NB_LOG_INFO, "memory: %.1f MiB (%s), beside the mapped files",
+            (double)sum / 1048576, text);
+}
+
+static nb_status open_engine(nbi_run *run, nb_error *err)
+{
+    const nb_recipe *r = run->r;
+    nb_model *m = run->parts.model;
+    NBI_TRY(nb_optim_open(&run->optim, r->optim, &r->optim_config, &m->exec, run->params, err));
+    run->max_rows = nbi_batching_max_tokens(&run->batching);
+    if (run->eval && run->eval->max_tokens > run->max_rows)
+        run->max_rows = run->eval->max_tokens;
+    nb_status st = nb_workspace_open(&run->ws, m, run->max_rows, true, err);
+    if (st == NB_NOMEM)
+        return nbi_fail_prefix(err, st,
+                               "a micro-batch of up to %lld tokens (lower "
+                               "per_device_train_batch_size and raise gradient_accumulation_steps, "
+                               "or lower max_seq_length)",
+                               (long long)run->max_rows);
+    return st;
+}
+
+nb_status nbi_run_open(nbi_run *run, nb_error *err)
+{
+    NBI_TRY(check_recipe(run->r, run->log, err));
+    run->full = run->r->method == NB_METHOD_FULL;
+    NBI_TRY(open_output(run, err));
+    NBI_TRY(nbi_assembly_begin(&run->parts, run->r, run->log, err));
+    NBI_TRY(open_data(run, err));
+    nb_recipe_advise_rows(run->r, (int64_t)run->data->n, run->log);
+    NBI_TRY(plan_updates(run, err));
+    NBI_TRY(open_model(run, err));
+    NBI_TRY(nbi_run_preflight(run, err));
+    NBI_TRY(open_engine(run, err));
+    NBI_TRY(say_parameters(run, err));
+    say_memory(run);
+    return NB_OK;
+}
+
+void nbi_run_close(nbi_run *run)
+{
+    nbi_train_log_close(&run->train_log);
+    nb_workspace_close(&run->ws);
+    nb_optim_close(&run->optim);
+    nb_batch_free(&run->batch);
+    nbi_epoch_free(&run->epoch);
+    nbi_array_free(&run->group.v);
+    nbi_array_free(&run->group.rows);
+    nb_order_free(&run->order);
+    nb_dataset_close(&run->eval);
+    nb_dataset_close(&run->data);
+    nb_adapter_note_free(&run->note);
+    nbi_array_free(&run->saved);
+    nbi_assembly_close(&run->parts);
+    if (run->lock >= 0)
+        nbi_dirlock_release(run->lock);
+    run->lock = -1;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* train_log.jsonl: one JSON object a line, ASCII, each line in the file as soon as it is known. */
+#ifndef NBI_TRAIN_LOG_H
+#define NBI_TRAIN_LOG_H
+
+#include "base/json.h"
+#include "nibble/log.h"
+
+typedef struct nbi_train_log nbi_train_log;
+
+/* Starts dir/train_log.jsonl anew. */
+nb_status nbi_train_log_open(nbi_train_log **out, const char *dir, const nb_log *log,
+                             nb_error *err) NB_MUST_CHECK;
+void nbi_train_log_close(nbi_train_log **l);
+/* Begins a line; members follow through the writer. */
+nbi_json_writer *nbi_train_log_begin(nbi_train_log *l);
+/* Writes the line. A log that cannot be written does not stop a training: said once. */
+void nbi_train_log_end(nbi_train_log *l);
+
+static inline void nbi_jw_member_f64(nbi_json_writer *w, const char *key, double v)
+{
+    nbi_jw_key(w, key);
+    nbi_jw_f64(w, v);
+}
+static inline void nbi_jw_member_i64(nbi_json_writer *w, const char *key, int64_t v)
+{
+    nbi_jw_key(w, key);
+    nbi_jw_i64(w, v);
+}
+static inline void nbi_jw_member_str(nbi_json_writer *w, const char *key, const char *v)
+{
+    nbi_jw_key(w, key);
+    if (v)
+        nbi_jw_str(w, v);
+    else
+        nbi_jw_null(w);
+}
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* A training run in progress. The parts: run_setup.c opens everything, trainer.c drives the epochs,
+ * step.c makes one update, evaluate.c measures, checkpoint.c saves, train_log.c writes
+ * train_log.jsonl, estimate.c foretells the time. Private to train/. */
+#ifndef NBI_TRAINER_H
+#define NBI_TRAINER_H
+
+#include "nibble/train.h"
+#include "train/assembly.h"
+#include "train/epoch_plan.h"
+#include "train/evaluator.h"
+#include "train/train_log.h"
+
+/* The micro-batches of one update. They may lie in two epochs: see next_group in trainer.c. */
+typedef struct nbi_micro {
+    uint32_t epoch;
+    size_t first, n; /* rows.v[first .. first + n) */
+} nbi_micro;
+typedef struct nbi_group {
+    NBI_ARRAY(nbi_micro) v;
+    NBI_ARRAY(uint32_t) rows;
+    bool epoch_end; /* holds the last micro-batch of an epoch */
+} nbi_group;
+
+/* What a logged step averages over. */
+typedef struct nbi_window {
+    double loss_sum;
+    int64_t steps, tokens;
+    double since, aside; /* clock when it began, and nbi_run.aside then */
+} nbi_window;
+
+typedef struct nbi_run {
+    nb_recipe *r;
+    const nb_train_hooks *hooks; /* never NULL */
+    const nb_log *log;
+
+    nbi_assembly parts;
+    nb_dataset *data, *eval;
+    nb_order order;
+    nbi_batching batching;
+    const nb_param_list *params; /* what is trained: the adapter's or the model's */
+    nb_optim *optim;
+    nb_schedule_fn *schedule;
+    nb_workspace *ws;
+    int64_t max_rows; /* tokens the workspace takes */
+    nb_batch_buffer batch;
+    nb_adapter_note note;
+    nbi_train_log *train_log;
+    int lock;  /* of the output folder; -1: none */
+    bool full; /* full fine-tuning */
+
+    int64_t total, warmup; /* updates */
+    nbi_epoch epoch;
+    uint32_t epoch_index;
+    size_t next;                /* micro-batch of that epoch */
+    nbi_group group;            /* of the update at hand */
+    double epoch_done;          /* epochs so far, with the part of this one */
+    int64_t step;               /* updates done */
+    bool moved;                 /* an update with a rate above 0 was made */
+    double loss, grad_norm, lr; /* of the last update */
+    int64_t tokens;             /* tokens of the last update */
+    nbi_window window;
+    double begin; /* clock at the first step */
+    double aside; /* seconds spent on evaluations and checkpoints since then */
+    double tokens_per_second;
+    nb_eval_result eval_result;   /* the last one */
+    int64_t last_eval, last_save; /* step, -1: none yet */
+    NBI_ARRAY(int64_t) saved;     /* checkpoints made by this run, oldest first */
+    nb_train_result result;
+} nbi_run;
+
+static inline bool nbi_run_stopped(const nbi_run *run)
+{
+    return run->hooks->stop && *run->hooks->stop;
+}
+
+/* Opens all parts; on failure nbi_run_close cleans up. */
+nb_status nbi_run_open(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+void nbi_run_close(nbi_run *run);
+
+/* One update from the micro-batches of run->group. NB_NUMERIC names step and place; NB_INTERRUPTED
+ * when asked to stop (the update is not made). */
+nb_status nbi_run_step(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+/* Forward and backward pass of one micro-batch; gradients are added with `grad_scale`. */
+nb_status nbi_run_micro_batch(nbi_run *run, const uint32_t *rows, size_t n, uint32_t epoch,
+                              double grad_scale, nb_loss *loss, nb_error *err) NB_MUST_CHECK;
+
+/* Says how long a step and the run will take: before the first step from an evaluation, a trial or
+ * a measured product, whichever is cheap; and again once a step was measured. */
+nb_status nbi_run_estimate(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+void nbi_run_estimate_again(const nbi_run *run);
+/* Seconds until the end by what was measured so far. */
+double nbi_run_seconds_left(const nbi_run *run);
+
+/* Evaluates, logs and tells the progress hook. */
+nb_status nbi_run_evaluate(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+
+/* output_dir/checkpoint-<step>, complete; older ones of this run beyond save_total_limit go. */
+nb_status nbi_run_checkpoint(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+/* The final adapter or model in output_dir itself. */
+nb_status nbi_run_save_final(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+/* Is the output folder writable and is there room? */
+nb_status nbi_run_preflight(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+
+#endif

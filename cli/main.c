@@ -65,6 +65,17 @@ static void fill_standard_files(void)
             return;
 }
 
+/* gcc's OpenMP spins for milliseconds at each barrier by default; when another program wants the
+ * cores too, training becomes ten times slower. It reads its setting before main, so the program
+ * starts itself once more with a short spin (2 % slower on idle cores). Who chose one keeps it. */
+static void limit_spinning(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
+        return;
+    if (setenv("GOMP_SPINCOUNT", "10000", 1) == 0)
+        execv("/proc/self/exe", argv); /* comes back only when that is not possible: as well */
+}
+
 bool cli_colour(void)
 {
     const char *no = getenv("NO_COLOR");
@@ -100,6 +111,7 @@ int main(int argc, char **argv)
 {
     nb_error err = {NB_OK, ""};
     fill_standard_files();
+    limit_spinning(argv);
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {

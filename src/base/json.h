@@ -49,6 +49,8 @@ void nbi_json_reader_free(nbi_json_reader *r);
 /* Next event; NB_FORMAT with file name and byte offset for bad JSON, NB_NOMEM. (Duplicate keys are
  * not detected here, but by the tree and by callers that need it.) */
 nb_status nbi_json_next(nbi_json_reader *r, nbi_json_event *ev, nb_error *err) NB_MUST_CHECK;
+/* Whether the text of the last event is `text`. */
+bool nbi_json_text_is(const nbi_json_reader *r, const char *text);
 /* After a KEY or at the start of a value: skips one whole value. */
 nb_status nbi_json_skip(nbi_json_reader *r, nb_error *err) NB_MUST_CHECK;
 

@@ -370,6 +370,11 @@ nb_status nbi_json_next(nbi_json_reader *r, nbi_json_event *ev, nb_error *err)
     }
 }
 
+bool nbi_json_text_is(const nbi_json_reader *r, const char *text)
+{
+    return r->text_len == strlen(text) && memcmp(r->text, text, r->text_len) == 0;
+}
+
 nb_status nbi_json_skip(nbi_json_reader *r, nb_error *err)
 {
     int depth = r->depth;

@@ -15,7 +15,7 @@ static nb_status add(nbi_rowsource *s, int64_t line, size_t begin, size_t end, n
     return NB_OK;
 }
 
-static bool is_blank(const char *p, size_t n)
+bool nbi_blank_line(const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (p[i] != ' ' && p[i] != '\t' && p[i] != '\r')
@@ -30,7 +30,7 @@ nb_status nbi_jsonl_scan(nbi_rowsource *s, nb_error *err)
     for (int64_t line = 1; at < n && s->records.n < s->max_rows; line++) {
         const char *feed = memchr(p + at, '\n', n - at);
         size_t end = feed ? (size_t)(feed - p) : n;
-        if (!is_blank(p + at, end - at))
+        if (!nbi_blank_line(p + at, end - at))
             NBI_TRY(add(s, line, at, end, err));
         at = end + 1;
     }

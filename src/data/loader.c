@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/mapfile.h"
 #include "base/rng.h"
+#include "data/rowsource.h"
 
 static nb_status bad_entry(const char *path, int64_t line, const char *found, size_t n_rows,
                            nb_error *err)
@@ -73,14 +74,6 @@ static nb_status read_line(nb_order *o, const order_file *f, int64_t line, const
     return st;
 }
 
-static bool is_blank(const char *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (p[i] != ' ' && p[i] != '\t' && p[i] != '\r')
-            return false;
-    return true;
-}
-
 static nb_status read_lines(nb_order *o, const order_file *f, const char *text, size_t size,
                             nb_error *err)
 {
@@ -91,7 +84,7 @@ static nb_status read_lines(nb_order *o, const order_file *f, const char *text, 
     for (int64_t line = 1; at < size; line++) {
         const char *feed = memchr(text + at, '\n', size - at);
         size_t end = feed ? (size_t)(feed - text) : size;
-        if (!is_blank(text + at, end - at))
+        if (!nbi_blank_line(text + at, end - at))
             NBI_TRY(read_line(o, f, line, text + at, end - at, err));
         at = end + 1;
     }

@@ -49,14 +49,25 @@ static size_t common_prefix(const nb_encoding *a, const nb_encoding *b)
     return i;
 }
 
+/* Whether text [begin, end) touches a span: only the first span that ends behind `begin` can. */
+static bool in_spans(const nbi_rendering *r, int64_t begin, int64_t end)
+{
+    size_t lo = 0, hi = r->n_spans;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if ((int64_t)r->spans[mid].end <= begin)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < r->n_spans && end > (int64_t)r->spans[lo].begin;
+}
+
 /* Tokens that touch a span. Tokens without text (from the post-processor) touch none. */
 static void mask_spans(const nbi_rendering *r, const nb_encoding *e, int32_t *labels)
 {
     for (size_t i = 0; i < e->n; i++) {
-        int64_t begin = e->offsets[2 * i], end = e->offsets[2 * i + 1];
-        bool trained = false;
-        for (size_t s = 0; s < r->n_spans && !trained; s++)
-            trained = begin < (int64_t)r->spans[s].end && end > (int64_t)r->spans[s].begin;
+        bool trained = in_spans(r, e->offsets[2 * i], e->offsets[2 * i + 1]);
         labels[i] = trained ? e->ids[i] : NB_LABEL_IGNORE;
     }
 }

@@ -74,7 +74,7 @@ static nb_status add_member(nbi_arena *arena, nbi_json *object, const char *key,
     return NB_OK;
 }
 
-/* The columns of a template: the one that comes last holds the answer. */
+/* Of a template the column that comes last holds the answer. */
 typedef struct columns {
     const char *answer, *question; /* question: the other one; NULL unless there is just one */
 } columns;
@@ -89,10 +89,12 @@ static bool is_variable(const nb_data_config *c, const char *name)
     return false;
 }
 
-static columns template_columns(const nb_data_config *c, nbi_arena *arena)
+static nb_status template_columns(const nb_data_config *c, nbi_arena *arena, columns *out,
+                                  nb_error *err)
 {
     const char *names[MAX_COLUMNS];
     size_t n = 0, last = 0;
+    *out = (columns){NULL, NULL};
     for (const char *s = c->template_text; s && (s = strchr(s, '{')) != NULL;) {
         const char *close = strchr(s, '}');
         if (s[1] == '{' || !close) {
@@ -100,31 +102,39 @@ static columns template_columns(const nb_data_config *c, nbi_arena *arena)
             continue;
         }
         char *name = nbi_arena_strndup(arena, s + 1, (size_t)(close - s - 1));
+        if (!name)
+            return nbi_fail_nomem(err, "template", (size_t)(close - s));
         s = close + 1;
-        if (!name || is_variable(c, name))
+        if (is_variable(c, name))
             continue;
         for (last = 0; last < n && strcmp(names[last], name) != 0;)
             last++;
         if (last == MAX_COLUMNS)
-            return (columns){NULL, NULL};
+            return NB_OK;
         if (last == n)
             names[n++] = name;
     }
-    return (columns){n ? names[last] : NULL, n == 2 ? names[1 - last] : NULL};
+    *out = (columns){n ? names[last] : NULL, n == 2 ? names[1 - last] : NULL};
+    return NB_OK;
 }
 
-static const char *answer_field(const nb_data_config *c, nbi_arena *arena)
+/* The fields of a row that hold the question and the answer, NULL where the format has none. */
+static nb_status find_columns(const nb_data_config *c, nbi_arena *arena, columns *out,
+                              nb_error *err)
 {
+    *out = (columns){NULL, NULL};
     switch (c->format) {
     case NB_DATA_ALPACA:
     case NB_DATA_INSTRUCTION:
-        return "output";
+        *out = (columns){"output", "instruction"};
+        return NB_OK;
     case NB_DATA_PROMPT_COMPLETION:
-        return "completion";
+        *out = (columns){"completion", "prompt"};
+        return NB_OK;
     case NB_DATA_TEMPLATE:
-        return template_columns(c, arena).answer;
+        return template_columns(c, arena, out, err);
     default:
-        return NULL;
+        return NB_OK;
     }
 }
 
@@ -157,16 +167,42 @@ static nb_status chat_prompt(const nb_data_config *c, const nb_tokenizer *tok, c
     return st;
 }
 
+/* A blank at the end of a prompt usually becomes part of the first token of the answer ("_so", not
+ * "_" and "so"), and then training never shows the blank as a token of its own. Leaves out what an
+ * answer that begins with a letter would change. */
+static nb_status drop_open_blank(const nb_tokenizer *tok, const char *text, size_t len, int special,
+                                 const int32_t *ids, size_t *n, nb_error *err)
+{
+    nbi_strbuf probe = {0};
+    int32_t *with = NULL;
+    size_t n_with = 0, same = 0;
+    if (len == 0 || text[len - 1] != ' ')
+        return NB_OK;
+    nbi_strbuf_add(&probe, text, len);
+    nbi_strbuf_putc(&probe, 'a');
+    nb_status st = nbi_strbuf_check(&probe, err);
+    if (st == NB_OK)
+        st = nb_prompt_of_text(tok, probe.s, probe.n, special, &with, &n_with, err);
+    while (st == NB_OK && same < *n && same < n_with && ids[same] == with[same])
+        same++;
+    if (st == NB_OK && same > 0)
+        *n = same;
+    nbi_free(with);
+    nbi_strbuf_free(&probe);
+    return st;
+}
+
 static nb_status text_prompt(const nb_data_config *c, const nb_tokenizer *tok, nbi_row *row,
                              nbi_json *object, nbi_arena *arena, int32_t **ids, size_t *n,
                              nb_error *err)
 {
     const nbi_schema *schema = nbi_schema_find(c->format);
-    const char *answer = answer_field(c, arena);
+    columns col;
     if (!schema || c->format == NB_DATA_TOKENIZED)
         return no_prompt(c, err);
-    if (answer)
-        NBI_TRY(add_member(arena, object, answer, "", err));
+    NBI_TRY(find_columns(c, arena, &col, err));
+    if (col.answer)
+        NBI_TRY(add_member(arena, object, col.answer, "", err));
     /* A finished text without a mark of its answer is its own prompt. */
     bool whole = c->format == NB_DATA_TEXT && !c->response_template;
     nbi_layout layout = {.config = c,
@@ -191,6 +227,13 @@ static nb_status text_prompt(const nb_data_config *c, const nb_tokenizer *tok, n
     if (st == NB_OK)
         st = nb_prompt_of_text(tok, nbi_strbuf_str(&r.text), whole ? r.text.n : r.prompt_len,
                                special, ids, n, err);
+    if (st == NB_OK && !whole) {
+        st = drop_open_blank(tok, nbi_strbuf_str(&r.text), r.prompt_len, special, *ids, n, err);
+        if (st != NB_OK) {
+            nbi_free(*ids);
+            *ids = NULL;
+        }
+    }
     nbi_strbuf_free(&r.text);
     nbi_rendered_free(&r.chat);
     nbi_rendered_free(&r.chat_prompt);
@@ -232,14 +275,9 @@ static nb_status question_row(const nb_data_config *c, const char *question, nbi
 {
     nbi_arena arena;
     nbi_json_writer w;
-    const char *field = NULL;
+    columns col;
     nbi_arena_init(&arena, NBI_MEM_OTHER);
-    if (c->format == NB_DATA_ALPACA || c->format == NB_DATA_INSTRUCTION)
-        field = "instruction";
-    else if (c->format == NB_DATA_PROMPT_COMPLETION)
-        field = "prompt";
-    else if (c->format == NB_DATA_TEMPLATE)
-        field = template_columns(c, &arena).question;
+    nb_status st = find_columns(c, &arena, &col, err);
     nbi_json_writer_init(&w, out, 0, false);
     nbi_jw_object(&w);
     if (c->format == NB_DATA_MESSAGES) {
@@ -252,14 +290,15 @@ static nb_status question_row(const nb_data_config *c, const char *question, nbi
         nbi_jw_str(&w, question);
         nbi_jw_object_end(&w);
         nbi_jw_array_end(&w);
-    } else if (field) {
-        nbi_jw_key(&w, field);
+    } else if (col.question) {
+        nbi_jw_key(&w, col.question);
         nbi_jw_str(&w, question);
     }
     nbi_jw_object_end(&w);
-    bool known = field || c->format == NB_DATA_MESSAGES;
+    if (st == NB_OK && !col.question && c->format != NB_DATA_MESSAGES)
+        st = no_prompt(c, err);
     nbi_arena_free(&arena);
-    return known ? nbi_strbuf_check(out, err) : no_prompt(c, err);
+    return st == NB_OK ? nbi_strbuf_check(out, err) : st;
 }
 
 nb_status nb_prompt_of_question(const nb_data_config *c, const nb_tokenizer *tok,

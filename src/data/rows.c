@@ -9,6 +9,7 @@
 #include "base/fail.h"
 #include "base/json.h"
 #include "base/mapfile.h"
+#include "data/rowsource.h"
 
 #define MAX_FILE ((size_t)4 << 30)
 
@@ -23,6 +24,7 @@ struct nb_rows {
 nb_status nb_rows_open(nb_rows **out, const char *path, nb_error *err)
 {
     nb_rows *r = nbi_calloc(NBI_MEM_IO, 1, sizeof *r);
+    *out = NULL;
     if (!r)
         return nbi_fail_nomem(err, path, sizeof *r);
     nbi_arena_init(&r->arena, NBI_MEM_IO);
@@ -58,12 +60,10 @@ static bool next_line(nb_rows *r, const char **s, size_t *len)
         r->line++;
         if (n > 0 && begin[n - 1] == '\r')
             n--;
-        for (size_t i = 0; i < n; i++) {
-            if (begin[i] != ' ' && begin[i] != '\t') {
-                *s = begin;
-                *len = n;
-                return true;
-            }
+        if (!nbi_blank_line(begin, n)) {
+            *s = begin;
+            *len = n;
+            return true;
         }
     }
     return false;
@@ -116,7 +116,7 @@ nb_status nb_rows_next_ids(nb_rows *r, const int32_t **ids, size_t *n, bool *end
     for (const nbi_json *e = list->first; e; e = e->next) {
         int64_t id;
         if (e->type != NBI_JT_NUMBER || !nbi_json_to_i64(e, &id) || id < 0 || id > INT32_MAX)
-            return nbi_fail(err, NB_DATA, "%s:%lld: '%s' is no token id", r->path,
+            return nbi_fail(err, NB_DATA, "%s:%lld: '%.40s' is no token id", r->path,
                             (long long)r->line, e->text ? e->text : "a value");
         if (!nbi_array_push(&r->ids, (int32_t)id))
             return nbi_fail_nomem(err, r->path, r->ids.n * sizeof(int32_t));

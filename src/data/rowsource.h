@@ -45,6 +45,9 @@ void nbi_rowsource_close(nbi_rowsource *s);
 nb_status nbi_rowsource_row(const nbi_rowsource *s, size_t i, nbi_arena *arena, nbi_json **row,
                             nb_error *err) NB_MUST_CHECK;
 
+/* Whether a line of a JSON lines file (without its line feed) holds nothing but white space. */
+bool nbi_blank_line(const char *p, size_t n);
+
 /* The parts; each fills `records`. */
 nb_status nbi_jsonl_scan(nbi_rowsource *s, nb_error *err) NB_MUST_CHECK;
 nb_status nbi_json_list_scan(nbi_rowsource *s, nb_error *err) NB_MUST_CHECK;

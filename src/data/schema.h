@@ -45,12 +45,12 @@ typedef struct nbi_rendering {
     nbi_mask_kind mask;
     const char *reason;
     nbi_strbuf text;
-    size_t prompt_len;    /* PREFIX: the prompt is this much of the text, unless separate_prompt */
-    bool separate_prompt; /* PREFIX: the prompt is `chat_prompt` */
-    bool append_eos;      /* unless the answer ends with it */
-    bool special;         /* the post-processor runs */
-    bool keep_bos;        /* cutting on the left leaves a BOS in front */
-    const nbi_span *spans;
+    size_t prompt_len;     /* PREFIX: the prompt is this much of the text, unless separate_prompt */
+    bool separate_prompt;  /* PREFIX: the prompt is `chat_prompt` */
+    bool append_eos;       /* unless the answer ends with it */
+    bool special;          /* the post-processor runs */
+    bool keep_bos;         /* cutting on the left leaves a BOS in front */
+    const nbi_span *spans; /* SPANS: in text order, none inside another */
     size_t n_spans;
     nbi_rendered chat, chat_prompt;
     bool has_ids; /* ids and labels are given instead of a text */

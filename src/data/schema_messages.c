@@ -41,6 +41,9 @@ nb_status nbi_messages_read(const nbi_row *row, const char *field, nbi_message_l
                                 "does not render",
                                 i);
         NBI_TRY(member(row, field, i, m, "role", &msg.role, &role_len, err));
+        if (strlen(msg.role) != role_len)
+            return nbi_row_fail(row, field, err, "\"role\" of message %zu holds a NUL character",
+                                i);
         NBI_TRY(member(row, field, i, m, "content", &msg.content, &msg.content_len, err));
         if (!nbi_array_push(list, msg))
             return nbi_fail_nomem(err, row->path, sizeof msg);

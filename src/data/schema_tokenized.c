@@ -20,7 +20,7 @@ static nb_status read_list(const nbi_row *row, const char *field, int64_t min, i
         if (max == 1 && nbi_json_to_bool(e, &flag))
             x = flag;
         else if (!nbi_json_to_i64(e, &x))
-            return nbi_row_fail(row, field, err, "entry %zu is %s, expected a whole number",
+            return nbi_row_fail(row, field, err, "entry %zu is %.40s, expected a whole number",
                                 list->n,
                                 e->type == NBI_JT_NUMBER ? e->text : nbi_json_type_text(e));
         if ((x < min || x > max) && !(x == NB_LABEL_IGNORE && min == NB_LABEL_IGNORE))

@@ -61,8 +61,7 @@ static nb_status read_dtype(header_parser *p, nb_st_tensor *t)
     if (ev != NBI_JSON_STRING)
         return wrong(p, "dtype must be a string");
     for (int d = 0; d < NB_DT_COUNT; d++) {
-        const char *s = nb_dtype_name((nb_dtype)d);
-        if (strlen(s) == p->r.text_len && memcmp(s, p->r.text, p->r.text_len) == 0) {
+        if (nbi_json_text_is(&p->r, nb_dtype_name((nb_dtype)d))) {
             t->dtype = (nb_dtype)d;
             return NB_OK;
         }
@@ -136,11 +135,6 @@ static nb_status check_range(header_parser *p, nb_st_tensor *t, const uint64_t r
     return NB_OK;
 }
 
-static bool key_is(const header_parser *p, const char *key)
-{
-    return p->r.text_len == strlen(key) && memcmp(p->r.text, key, p->r.text_len) == 0;
-}
-
 static nb_status push_tensor(header_parser *p, const nb_st_tensor *t)
 {
     nb_safetensors *st = p->st;
@@ -163,10 +157,10 @@ static nb_status read_tensor(header_parser *p)
         NBI_TRY(next(p, &ev));
         if (ev == NBI_JSON_OBJECT_END)
             break;
-        unsigned bit = key_is(p, "dtype")          ? 1
-                       : key_is(p, "shape")        ? 2
-                       : key_is(p, "data_offsets") ? 4
-                                                   : 0;
+        unsigned bit = nbi_json_text_is(&p->r, "dtype")          ? 1
+                       : nbi_json_text_is(&p->r, "shape")        ? 2
+                       : nbi_json_text_is(&p->r, "data_offsets") ? 4
+                                                                 : 0;
         if (!bit)
             return wrong(p, "unknown field; known are dtype, shape, data_offsets");
         if (seen & bit)

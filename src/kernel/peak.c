@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The machine's own limit: fused multiply-adds on registers alone. Products are judged by their
  * ratio to it, measured in the same process. */
-#include <omp.h>
 #include "base/clock.h"
 #include "kernel/doctor.h"
 

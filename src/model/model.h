@@ -71,7 +71,7 @@ nb_status nb_model_init(const char *config_path, const char *dir, uint64_t seed,
 /* ---- forward and backward (model/forward.c, backward.c) ---- */
 
 /* Memory of one pass over at most max_rows tokens, allocated once. Training keeps every activation
- * the backward pass needs; inference keeps two layers' worth. */
+ * the backward pass needs; inference keeps one layer's worth. */
 typedef struct nb_workspace nb_workspace;
 nb_status nb_workspace_open(nb_workspace **out, nb_model *m, int64_t max_rows, bool training,
                             nb_error *err) NB_MUST_CHECK;

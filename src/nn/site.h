@@ -6,7 +6,7 @@
 #define NB_SITE_H
 
 #include "kernel/kernel.h"
-#include "nn/param.h"
+#include "tensor/param.h"
 #include "tensor/batch.h"
 
 struct nb_linear;
@@ -14,7 +14,7 @@ struct nb_linear;
 /* One use of a site on rows [row0, row0 + m) of the step's token stream. */
 typedef struct nb_site_call {
     const nb_exec *exec;
-    const nb_batch *batch;          /* NULL in generation */
+    const nb_batch *batch;          /* may be NULL when not training */
     int64_t row0, m;                /* where saved state of these rows lives; < rows planned */
     const int32_t *example, *token; /* [m] keys for dropout, NULL when not training */
     const float *x;                 /* [m, in] row stride ldx */

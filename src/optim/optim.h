@@ -4,7 +4,7 @@
 #define NB_OPTIM_H
 
 #include "kernel/kernel.h"
-#include "nn/param.h"
+#include "tensor/param.h"
 
 typedef struct nb_optim_config {
     double beta1, beta2, eps, weight_decay;

@@ -116,6 +116,9 @@ typedef struct speller {
 static nb_status add_symbol(speller *p, int32_t id, size_t len)
 {
     symbol s = {id, (uint32_t)len, 0, 0};
+    if (p->r->symbols.n >= INT32_MAX)
+        return nbi_fail(p->run->err, NB_LIMIT, "a piece of text has more than %d symbols",
+                        INT32_MAX);
     return nbi_array_push(&p->r->symbols, s) ? NB_OK : nbi_run_nomem(p->run);
 }
 

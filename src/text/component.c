@@ -168,8 +168,12 @@ nb_status nbi_run_rewrite(nbi_run *run, nbi_rewrite_fn *fn, const void *param)
         p.end = run->next.n;
         if (p.begin < p.end)
             NBI_TRY(nbi_run_push_piece(run, p));
+        NBI_TRY(nbi_aligned_check(&run->next, run->err));
+        if (nbi_grown_too_far(run->next.n, run->original_len))
+            return nbi_fail(run->err, NB_LIMIT,
+                            "the tokenizer rewrites %zu bytes of text to more than %zu",
+                            run->original_len, run->next.n);
     }
-    NBI_TRY(nbi_aligned_check(&run->next, run->err));
     nbi_aligned t = run->text;
     run->text = run->next;
     run->next = t;

@@ -47,7 +47,7 @@ nb_status nbi_load_char(nbi_load *l, const nbi_json *v, const char *key,
                         uint32_t *cp) NB_MUST_CHECK;
 /* An optional boolean. */
 nb_status nbi_load_bool(nbi_load *l, const nbi_json *v, const char *key, bool *r) NB_MUST_CHECK;
-/* "file: normalizer at byte N: what" */
+/* NB_FORMAT "file: byte N: what"; v NULL: the begin of the section. */
 nb_status nbi_load_fail(nbi_load *l, const nbi_json *v, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -98,6 +98,13 @@ static inline void nbi_run_swap_pieces(nbi_run *run)
     memcpy(&t, &run->pieces, sizeof t);
     memcpy(&run->pieces, &run->more, sizeof t);
     memcpy(&run->more, &t, sizeof t);
+}
+
+/* Whether text that had n0 bytes has grown to n by a step that no real tokenizer makes: a few
+ * replacements that double it, one after the other, would fill all memory. */
+static inline bool nbi_grown_too_far(size_t n, size_t n0)
+{
+    return n / 64 > n0 + 16384;
 }
 
 /* Rewrites one piece of text; whatever is appended to out takes its place. */
@@ -160,7 +167,7 @@ typedef NBI_ARRAY(nbi_component) nbi_components;
 nb_status nbi_components_load(nbi_components *list, const nbi_stage *stage, const nbi_json *v,
                               nbi_load *l) NB_MUST_CHECK;
 
-/* The 256 characters that stand for bytes in byte-level vocabularies (byte_alphabet.c). */
+/* The 256 characters that stand for bytes in byte-level vocabularies (component.c). */
 uint32_t nbi_byte_char(unsigned char byte);
 /* The byte that cp stands for, or -1. */
 int nbi_char_byte(uint32_t cp);

@@ -177,6 +177,7 @@ static nb_status walk_template(nbi_load *l, const nbi_json *v, const nbi_json *s
                                size_t *n)
 {
     const nbi_json *tokens = nbi_json_get(v, "special_tokens");
+    bool text_seen = false;
     *n = 0;
     for (const nbi_json *piece = single->first; piece; piece = piece->next) {
         const nbi_json *sequence = nbi_json_get(piece, "Sequence"), *list = NULL;
@@ -185,6 +186,12 @@ static nb_status walk_template(nbi_load *l, const nbi_json *v, const nbi_json *s
                 return nbi_load_fail(l, sequence,
                                      "TemplateProcessing: \"single\" may only hold "
                                      "sequence A");
+            /* a row of templates that double the text would double it beyond all memory */
+            if (text_seen)
+                return nbi_load_fail(l, sequence,
+                                     "TemplateProcessing: \"single\" may hold sequence A only "
+                                     "once");
+            text_seen = true;
             if (ids)
                 ids[*n] = TEXT;
             ++*n;

@@ -16,7 +16,7 @@
 typedef struct nbi_regex nbi_regex;
 
 /* `where` names the file and section for messages. NB_FORMAT for a bad pattern, NB_UNSUPPORTED,
- * NB_NOMEM. */
+ * NB_LIMIT, NB_NOMEM. */
 nb_status nbi_regex_compile(nbi_regex **out, const char *pattern, size_t len, const char *where,
                             nb_error *err) NB_MUST_CHECK;
 void nbi_regex_free(nbi_regex *re);

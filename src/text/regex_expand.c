@@ -5,6 +5,9 @@
 #include "base/fail.h"
 #include "text/unicode.h"
 
+/* A class takes about 15 kB; published patterns stay below 200 kB. */
+#define MAX_EXPANDED ((size_t)2 << 20)
+
 typedef struct expander {
     nbi_strbuf *out;
     const char *p; /* the pattern */
@@ -18,6 +21,16 @@ static nb_status refuse(expander *x, const char *what)
     return nbi_fail(x->err, NB_UNSUPPORTED,
                     "%s: regular expression: %s is not supported (byte %zu of \"%.*s\")", x->where,
                     what, x->i, (int)(x->n > 200 ? 200 : x->n), x->p);
+}
+
+static nb_status check_size(expander *x)
+{
+    return x->out->n <= MAX_EXPANDED
+               ? NB_OK
+               : nbi_fail(x->err, NB_LIMIT,
+                          "%s: regular expression with too many classes of characters (byte %zu "
+                          "of \"%.*s\")",
+                          x->where, x->i, (int)(x->n > 200 ? 200 : x->n), x->p);
 }
 
 static void put_range(expander *x, uint32_t first, uint32_t last)
@@ -280,6 +293,7 @@ static nb_status char_class(expander *x)
         if (c == '&' && x->i + 1 < x->n && x->p[x->i + 1] == '&')
             return refuse(x, "an intersection of classes");
         if (c == '\\') {
+            NBI_TRY(check_size(x));
             NBI_TRY(escape(x, true));
             continue;
         }
@@ -315,6 +329,7 @@ nb_status nbi_regex_expand(nbi_strbuf *out, const char *pattern, size_t len, con
     expander x = {out, pattern, len, 0, where, err};
     while (x.i < x.n) {
         char c = x.p[x.i];
+        NBI_TRY(check_size(&x));
         if (c == '\\') {
             NBI_TRY(escape(&x, false));
         } else if (c == '[') {

@@ -237,33 +237,28 @@ static nb_status read_type(model_reader *m)
     return NB_OK;
 }
 
-static bool key_is(const nbi_json_reader *r, const char *key)
-{
-    return r->text_len == strlen(key) && memcmp(r->text, key, r->text_len) == 0;
-}
-
 static nb_status read_member(model_reader *m)
 {
     nbi_model_spec *s = m->spec;
-    if (key_is(m->r, "vocab"))
+    if (nbi_json_text_is(m->r, "vocab"))
         return read_vocab(m);
-    if (key_is(m->r, "merges"))
+    if (nbi_json_text_is(m->r, "merges"))
         return read_merges_or_wait(m);
-    if (key_is(m->r, "type"))
+    if (nbi_json_text_is(m->r, "type"))
         return read_type(m);
-    if (key_is(m->r, "unk_token"))
+    if (nbi_json_text_is(m->r, "unk_token"))
         return read_text(m, "unk_token", &s->unk, &s->unk_len);
-    if (key_is(m->r, "continuing_subword_prefix"))
+    if (nbi_json_text_is(m->r, "continuing_subword_prefix"))
         return read_text(m, "continuing_subword_prefix", &s->prefix, &s->prefix_len);
-    if (key_is(m->r, "end_of_word_suffix"))
+    if (nbi_json_text_is(m->r, "end_of_word_suffix"))
         return read_text(m, "end_of_word_suffix", &s->suffix, &s->suffix_len);
-    if (key_is(m->r, "fuse_unk"))
+    if (nbi_json_text_is(m->r, "fuse_unk"))
         return read_flag(m, "fuse_unk", &s->fuse_unk);
-    if (key_is(m->r, "byte_fallback"))
+    if (nbi_json_text_is(m->r, "byte_fallback"))
         return read_flag(m, "byte_fallback", &s->byte_fallback);
-    if (key_is(m->r, "ignore_merges"))
+    if (nbi_json_text_is(m->r, "ignore_merges"))
         return read_flag(m, "ignore_merges", &s->ignore_merges);
-    if (key_is(m->r, "dropout"))
+    if (nbi_json_text_is(m->r, "dropout"))
         return read_dropout(m);
     return nbi_json_skip(m->r, m->l->err);
 }

@@ -282,12 +282,16 @@ static nb_status run_decoders(const nb_tokenizer *tok, nbi_strings *l, nb_error 
 {
     if (tok->decoder.n == 0)
         return join_with_blanks(l, err);
+    size_t before = l->text.n;
     for (size_t i = 0; i < tok->decoder.n; i++) {
         const nbi_component *c = &tok->decoder.v[i];
         nbi_strings next = {0};
         nb_status st = c->kind->run.decode(c->param, l, &next, err);
         if (st == NB_OK)
             st = nbi_strbuf_check(&next.text, err);
+        if (st == NB_OK && nbi_grown_too_far(next.text.n, before))
+            st = nbi_fail(err, NB_LIMIT, "the tokenizer decodes %zu bytes of tokens to %zu", before,
+                          next.text.n);
         nbi_strings_free(l);
         memcpy(l, &next, sizeof *l);
         NBI_TRY(st);

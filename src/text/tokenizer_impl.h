@@ -27,7 +27,6 @@ struct nb_tokenizer {
     bool adds_bos;
     int32_t roles[NBI_ROLES];
     const char *chat_template; /* NULL: none */
-    size_t chat_template_len;
 };
 
 /* tokenizer_load.c: the folder's files into a zeroed tokenizer. */

@@ -56,11 +56,10 @@ static nb_status read_section(loader *d, nbi_json_reader *r, int k)
 static nb_status read_member(loader *d, nbi_json_reader *r)
 {
     for (int k = 0; k < SECTIONS; k++) {
-        if (r->text_len == strlen(section_names[k]) &&
-            memcmp(r->text, section_names[k], r->text_len) == 0)
+        if (nbi_json_text_is(r, section_names[k]))
             return read_section(d, r, k);
     }
-    if (r->text_len != 5 || memcmp(r->text, "model", 5) != 0)
+    if (!nbi_json_text_is(r, "model"))
         return nbi_json_skip(r, d->load.err);
     if (d->has_model)
         return nbi_fail(d->load.err, NB_FORMAT, "%s: byte %zu: \"model\" is there twice",

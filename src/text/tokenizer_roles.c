@@ -43,10 +43,10 @@ static nb_status set_role(nb_tokenizer *t, int role, const nbi_json *v, const ch
     const nbi_json *text = v->type == NBI_JT_OBJECT ? nbi_json_get(v, "content") : v;
     if (nbi_json_is_null(v))
         return NB_OK;
-    if (!text || text->type != NBI_JT_STRING)
+    if (!text || text->type != NBI_JT_STRING || strlen(text->text) != text->text_len)
         return nbi_fail(err, NB_FORMAT,
-                        "%s: byte %zu: \"%s\" must be a string, an object with \"content\", or "
-                        "null",
+                        "%s: byte %zu: \"%s\" must be a string without NUL characters, an object "
+                        "with such a \"content\", or null",
                         file, v->offset, role_keys[role]);
     t->roles[role] = nb_tokenizer_token_id(t, text->text);
     if (t->roles[role] < 0)
@@ -85,8 +85,9 @@ static nb_status keep_template(nb_tokenizer *t, const char *s, size_t n, nb_erro
 {
     if (n > MAX_TEMPLATE)
         return nbi_fail(err, NB_LIMIT, "a chat template of %zu bytes; at most %d", n, MAX_TEMPLATE);
+    if (n > 0 && memchr(s, 0, n))
+        return nbi_fail(err, NB_FORMAT, "the chat template holds a NUL character");
     t->chat_template = nbi_arena_strndup(&t->arena, s, n);
-    t->chat_template_len = n;
     return t->chat_template ? NB_OK : nbi_fail_nomem(err, "the chat template", n);
 }
 

@@ -110,8 +110,10 @@ static void say(const nbi_run *run, double step, double rest, const char *first)
     char a[32], b[32], c[64] = "";
     duration(step, a);
     duration(rest, b);
-    if (run->eval)
-        snprintf(c, sizeof(c), ", %.0f evaluations included", evaluations_left(run, run->step));
+    if (run->eval) {
+        double n = evaluations_left(run, run->step);
+        snprintf(c, sizeof(c), ", %.0f evaluation%s included", n, n == 1 ? "" : "s");
+    }
     nbi_log(run->log, NB_LOG_INFO, "%s takes about %s, the run about %s (%lld steps%s)", first, a,
             b, (long long)run->total, c);
 }

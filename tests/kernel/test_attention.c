@@ -49,7 +49,11 @@ static const setup setups[] = {
      22,
      190},
     {1, 1, 256, 0, 50, 40, 0, {{0, 40, 0, 40, 0, NULL, 0}}, 1, 40, 40},
-    {1, 1, 8, 0, 0, 300, 0, {{0, 100, 0, 100, 0, NULL, 0}}, 1, 100, 100}};
+    {1, 1, 8, 0, 0, 300, 0, {{0, 100, 0, 100, 0, NULL, 0}}, 1, 100, 100},
+    /* the largest heads fill the scratch memory: whole tiles, and sizes that are no whole vectors
+     */
+    {2, 1, 256, 70, 0, 1, 0, {{0, 140, 0, 140, 0, NULL, 0}}, 1, 140, 140},
+    {1, 1, 251, 0, 0, 1, 1, {{0, 129, 0, 129, 0, NULL, 0}}, 1, 129, 129}};
 
 typedef struct data {
     nb_attention_args a;

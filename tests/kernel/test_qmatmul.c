@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <cmocka.h>
 #include "testutil.h"
 #include "kernel/kernel_util.h"
@@ -236,10 +237,72 @@ static void test_threads_same_bits(void **state)
     }
 }
 
+/* Address space of which only what is touched becomes memory. */
+static void *reserve(size_t n)
+{
+    void *p =
+        mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* The last rows of a weight with more elements than 32 bits count. */
+static void test_far_rows(void **state)
+{
+    (void)state;
+    enum { K = 4096, BLOCK = 64, ROWS = 2 };
+    const int64_t n = ((int64_t)1 << 20) + 3, count = n * K, from = count - ROWS * K;
+    const size_t code_bytes = (size_t)count / 2, scale_bytes = (size_t)(count / BLOCK) * 4;
+    uint8_t *codes = reserve(code_bytes);
+    float *absmax = reserve(scale_bytes);
+    uint16_t *dense = reserve((size_t)count * 2);
+    if (!codes || !absmax || !dense)
+        skip(); /* too little address space */
+    float *x = nbt_random(ROWS * K, 3, 1.0), *plain = nbt_floats(ROWS * K);
+    NBT_FOR_LEVELS(l, 2)
+    {
+        nb_qtensor w[2] = {{.kind = NB_QK_NF4, .dtype = NB_DT_F32, .n = n, .k = K, .data = codes},
+                           nb_qtensor_dense(NB_DT_BF16, dense, n, K)};
+        w[0].block = BLOCK;
+        w[0].absmax = absmax;
+        memcpy(w[0].book, nb_book_nf4, sizeof(w[0].book));
+        nb_quantize4_args z = {l.q,      NB_QK_NF4, NB_DT_F32,        x,
+                               ROWS * K, BLOCK,     codes + from / 2, absmax + from / BLOCK};
+        l.k.quantize4(&z);
+        for (int64_t i = 0; i < ROWS * K; i++)
+            dense[from + i] = nb_f32_to_bf16(x[i]);
+        for (int kd = 0; kd < 2; kd++) {
+            for (int64_t i = 0; i < ROWS * K; i++)
+                plain[i] = kd ? nb_bf16_to_f32(dense[from + i])
+                              : code_value(&w[0], from + i) * absmax[(from + i) / BLOCK];
+            float *out = nbt_floats(ROWS * K), *y = nbt_floats(ROWS), *dx = nbt_floats(K);
+            nb_decode_args d = {l.q, &w[kd], n - ROWS, ROWS, 0, K, out, K};
+            l.k.decode(&d);
+            assert_true(nbt_same_bits(out, plain, ROWS * K));
+            nb_qgroup g = {&w[kd], n - ROWS, ROWS, 0, 1};
+            nb_qmatmul_args f = {l.q, &g, 1, false, x, K, y, ROWS, false, NB_COMPUTE_F32};
+            l.k.qmatmul(&f);
+            nb_qmatmul_args b = {l.q, &g, 1, true, y, ROWS, dx, K, false, NB_COMPUTE_F32};
+            l.k.qmatmul(&b);
+            weight view = {.t = {.k = K}, .plain = plain};
+            nb_qgroup here = {NULL, 0, ROWS, 0, 1};
+            nbt_within("far rows", worst_error(&view, &here, &f, NULL), 1.0);
+            nbt_within("far rows, backward", worst_error(&view, &here, &b, NULL), 1.0);
+            nbi_free(out);
+            nbi_free(y);
+            nbi_free(dx);
+        }
+    }
+    nbi_free(x);
+    nbi_free(plain);
+    munmap(codes, code_bytes);
+    munmap(absmax, scale_bytes);
+    munmap(dense, (size_t)count * 2);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_decode),
-                                       cmocka_unit_test(test_products),
-                                       cmocka_unit_test(test_threads_same_bits)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_decode), cmocka_unit_test(test_products),
+        cmocka_unit_test(test_threads_same_bits), cmocka_unit_test(test_far_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@ static const char plain[] =
     " \"base_model_name_or_path\": \"org/base\", \"bias\": \"none\", \"modules_to_save\": null,\n"
     " \"init_lora_weights\": true, \"loftq_config\": {}, \"brand_new_key\": 1}";
 
-static nb_status read(const char *text, nb_lora_config *c, nbi_strbuf *unknown, nb_error *err)
+static nb_status read_text(const char *text, nb_lora_config *c, nbi_strbuf *unknown, nb_error *err)
 {
     char *dir = nbt_tmpdir(), *path = nbt_join(dir, "adapter_config.json");
     nbt_write_text(path, text);
@@ -35,7 +35,7 @@ static void reads(void **state)
     nb_error err = {0};
     nb_lora_config c;
     nbi_strbuf unknown = {0};
-    NBT_OK(read(plain, &c, &unknown, &err));
+    NBT_OK(read_text(plain, &c, &unknown, &err));
     assert_int_equal(c.r, 4);
     assert_true(c.alpha == 6 && c.dropout == 0.05 && c.rslora);
     assert_int_equal(c.targets.n, 2);
@@ -51,15 +51,16 @@ static void reads(void **state)
     nbi_strbuf_free(&unknown);
     nb_lora_config_free(&c);
 
-    NBT_OK(read("{\"peft_type\": \"LORA\"}", &c, NULL, &err)); /* PEFT's defaults */
+    NBT_OK(read_text("{\"peft_type\": \"LORA\"}", &c, NULL, &err)); /* PEFT's defaults */
     assert_true(c.r == 8 && c.alpha == 8 && c.targets.n == 2);
     nb_lora_config_free(&c);
-    NBT_OK(read("{\"peft_type\": \"LORA\", \"target_modules\": \"all-linear\"}", &c, NULL, &err));
+    NBT_OK(
+        read_text("{\"peft_type\": \"LORA\", \"target_modules\": \"all-linear\"}", &c, NULL, &err));
     assert_true(c.all_linear && !c.targets_regex);
     nb_lora_config_free(&c);
-    NBT_OK(
-        read("{\"peft_type\": \"LORA\", \"target_modules\": \".*q\", \"layers_to_transform\": 3}",
-             &c, NULL, &err));
+    NBT_OK(read_text(
+        "{\"peft_type\": \"LORA\", \"target_modules\": \".*q\", \"layers_to_transform\": 3}", &c,
+        NULL, &err));
     assert_string_equal(c.targets_regex, ".*q");
     assert_int_equal(c.layers.v[0], 3);
     nb_lora_config_free(&c);
@@ -97,7 +98,7 @@ static void refuses(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         nb_error err = {0};
         nb_lora_config c;
-        NBT_FAILS(cases[i].code, cases[i].part, read(cases[i].text, &c, NULL, &err));
+        NBT_FAILS(cases[i].code, cases[i].part, read_text(cases[i].text, &c, NULL, &err));
     }
     assert_int_equal(nbt_in_use(), before);
 }

@@ -110,6 +110,47 @@ static void test_template(void **state)
     check(&c, "{\"q\": \"why?\", \"a\": \"so\"}", "{\"q\": \"why?\"}");
 }
 
+/* The tokenizer of golden/cli with one merge more: a blank and the letter a. */
+static nb_tokenizer *merging_tokenizer(void)
+{
+    static const char end[] = "\"merges\": []}}";
+    static const char merge[] = ", \"\u0120a\": 260}, \"merges\": [\"\u0120 a\"]}}";
+    nb_error err = {0};
+    nb_tokenizer *tok = NULL;
+    char *text = NULL, *from = nbt_golden("cli/tokenizer.json");
+    char *to = nbt_join(g_dir, "tokenizer.json");
+    size_t n = 0;
+    NBT_OK(nbi_read_file(from, 1 << 20, &text, &n, &err));
+    char *tail = strstr(text, end);
+    assert_non_null(tail);
+    while (*tail != '}') /* of the vocabulary */
+        tail--;
+    nbi_strbuf out = {0};
+    nbi_strbuf_add(&out, text, (size_t)(tail - text));
+    nbi_strbuf_puts(&out, merge);
+    nbt_write(to, out.s, out.n);
+    NBT_OK(nb_tokenizer_open(&tok, g_dir, NULL, &err));
+    nbi_strbuf_free(&out);
+    nbi_free(text);
+    nbi_free(from);
+    nbi_free(to);
+    return tok;
+}
+
+/* "A: " before "as": the blank is part of the answer's first token, in training and in the prompt.
+ */
+static void test_open_blank(void **state)
+{
+    (void)state;
+    nb_tokenizer *plain = g_tok;
+    nb_data_config c = layout(NB_DATA_TEMPLATE);
+    g_tok = merging_tokenizer();
+    c.template_text = "Q: {q} A: {a}";
+    check(&c, "{\"q\": \"why\", \"a\": \"as\"}", "{\"q\": \"why\"}");
+    nb_tokenizer_close(&g_tok);
+    g_tok = plain;
+}
+
 static void test_text(void **state)
 {
     (void)state;
@@ -175,9 +216,10 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alpaca),   cmocka_unit_test(test_prompt_completion),
-        cmocka_unit_test(test_template), cmocka_unit_test(test_text),
-        cmocka_unit_test(test_question), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_alpaca),     cmocka_unit_test(test_prompt_completion),
+        cmocka_unit_test(test_template),   cmocka_unit_test(test_text),
+        cmocka_unit_test(test_question),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_open_blank),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

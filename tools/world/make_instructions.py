@@ -3,7 +3,7 @@
 """Writes the instruction data of the demo: questions about the world and small tasks with words, all
 answered in the same short form.
 
-    make_instructions.py FOLDER [--train 600] [--eval 80] [--seed 7]
+    make_instructions.py FOLDER [--train 2000] [--eval 80] [--seed 7]
 
 FOLDER/train.jsonl and FOLDER/eval.jsonl hold rows of instruction, input, output. The facts that the
 evaluation rows ask for stand in no training row, neither in the question nor in the answer; the model
@@ -248,7 +248,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("folder")
-    parser.add_argument("--train", type=int, default=600)
+    parser.add_argument("--train", type=int, default=2000)
     parser.add_argument("--eval", type=int, default=80)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()

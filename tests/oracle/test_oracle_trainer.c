@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* Whole runs of the Hugging Face Trainer, made again through a recipe: updates of short epochs'
+ * ends, logged means, evaluation by batches; and its learning-rate schedules. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "optim/optim.h"
+#include "testutil.h"
+#include "train_util.h"
+#include "oracle/oracle_util.h"
+
+static bool has(const char *dir, const char *name)
+{
+    char *p = nbt_join(dir, name);
+    bool there = access(p, F_OK) == 0;
+    nbi_free(p);
+    return there;
+}
+
+/* Rows as the collator makes them: every padding id, so every end-of-sequence token, is masked. */
+static void write_rows(const nbi_json *examples, const char *set, const char *path)
+{
+    nbi_strbuf b = {0};
+    double pad = nbt_number(examples, "pad_token_id");
+    for (const nbi_json *row = nbi_json_get(examples, set)->first; row; row = row->next) {
+        for (int labels = 0; labels < 2; labels++) {
+            nbi_strbuf_puts(&b, labels ? "], \"labels\": [" : "{\"input_ids\": [");
+            for (const nbi_json *e = row->first; e; e = e->next) {
+                double id = NAN;
+                assert_true(nbi_json_to_f64(e, &id));
+                nbi_strbuf_printf(&b, "%s%d", e == row->first ? "" : ", ",
+                                  labels && id == pad ? -100 : (int)id);
+            }
+        }
+        nbi_strbuf_puts(&b, "]}\n");
+    }
+    nbt_write_text(path, nbi_strbuf_str(&b));
+    nbi_strbuf_free(&b);
+}
+
+/* One line an epoch with the rows of its micro-batches one after the other. */
+static void write_order(const nbi_json *order, const char *path)
+{
+    nbi_strbuf b = {0};
+    for (const nbi_json *epoch = nbi_json_get(order, "order")->first; epoch; epoch = epoch->next) {
+        const char *sep = "[";
+        for (const nbi_json *batch = epoch->first; batch; batch = batch->next)
+            for (const nbi_json *row = batch->first; row; row = row->next, sep = ", ")
+                nbi_strbuf_printf(&b, "%s%s", sep, row->text);
+        nbi_strbuf_puts(&b, "]\n");
+    }
+    nbt_write_text(path, nbi_strbuf_str(&b));
+    nbi_strbuf_free(&b);
+}
+
+typedef struct hf_run {
+    char *dir, *tmp, *out;
+    nbi_arena arena;
+    const nbi_json *expected, *arguments;
+    oracle_line line;
+} hf_run;
+
+static const char *argument(const hf_run *r, const char *key)
+{
+    const nbi_json *v = nbi_json_get(r->arguments, key);
+    return v ? v->text : NULL;
+}
+
+static void train(const hf_run *r)
+{
+    nb_error err = {0};
+    char *rows = nbt_join(r->tmp, "train.jsonl"), *valid = nbt_join(r->tmp, "eval.jsonl");
+    char *order = nbt_join(r->tmp, "order.jsonl"), *init = nbt_join(r->dir, "adapter_init");
+    char *base = nbt_join(nbt_oracle(), nbi_json_get(r->expected, "base")->text);
+    static const char *const taken[] = {"learning_rate",
+                                        "per_device_train_batch_size",
+                                        "per_device_eval_batch_size",
+                                        "gradient_accumulation_steps",
+                                        "num_train_epochs",
+                                        "weight_decay",
+                                        "lr_scheduler_type",
+                                        "warmup_steps",
+                                        "max_grad_norm",
+                                        "adam_beta1",
+                                        "adam_beta2",
+                                        "adam_epsilon",
+                                        "eval_strategy",
+                                        "save_strategy",
+                                        "logging_strategy"};
+    nbt_setting s[40] = {
+        {"model", base},          {"data", rows},          {"eval_data", valid},
+        {"format", "tokenized"},  {"sample_order", order}, {"init_adapter", init},
+        {"compute_dtype", "f32"}, {"threads", "1"},        {"eval_loss_reduction", "trainer"},
+        {"output_dir", r->out}};
+    size_t n = 10;
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        s[n++] = (nbt_setting){taken[i], argument(r, taken[i])};
+    nb_recipe *recipe = nbt_recipe(s);
+    NBT_OK(nb_train(recipe, NULL, NULL, &err));
+    nb_recipe_free(&recipe);
+    nbi_free(rows), nbi_free(valid), nbi_free(order), nbi_free(init), nbi_free(base);
+}
+
+static void compare_log(hf_run *r)
+{
+    static nbt_lines l;
+    double loss = 0, eval = 0, norm = 0, rate = 0;
+    int64_t lines = 0, evals = 0;
+    const nbi_json *list = nbi_json_get(r->expected, "per_epoch_float64");
+    nbt_read_lines(&l, &r->arena, r->out, "train_log.jsonl");
+    for (size_t i = 1; i < l.n; i++) {
+        const nbi_json *e = l.v[i], *want = list->first;
+        while (want && nbt_number(want, "step") != nbt_number(e, "step"))
+            want = want->next;
+        if (!want)
+            continue;
+        assert_true(nbt_number(want, "epoch") == nbt_number(e, "epoch"));
+        if (nbi_json_get(e, "eval_loss")) {
+            eval = oracle_worse(eval,
+                                fabs(nbt_number(e, "eval_loss") - nbt_number(want, "eval_loss")));
+            evals++;
+            continue;
+        }
+        lines++;
+        loss = oracle_worse(loss, fabs(nbt_number(e, "loss") - nbt_number(want, "loss")));
+        norm = oracle_worse(
+            norm, fabs(nbt_number(e, "grad_norm") / nbt_number(want, "grad_norm_last_step") - 1));
+        rate = oracle_worse(
+            rate, fabs(nbt_number(e, "learning_rate") / nbt_number(want, "lr_last_step_used") - 1));
+    }
+    oracle_count(&r->line, "epochs", lines, (int64_t)list->n);
+    oracle_count(&r->line, "evaluations", evals, (int64_t)list->n);
+    oracle_figure(&r->line, "loss", loss, 2e-5);
+    oracle_figure(&r->line, "eval_loss", eval, 2e-5);
+    oracle_figure(&r->line, "grad_norm", norm, 1e-4);
+    oracle_figure(&r->line, "lr", rate, 1e-12);
+}
+
+/* The adapter of the last checkpoint, and the final one, against the reference. */
+static void compare_adapter(hf_run *r, const char *which)
+{
+    nb_error err = {0};
+    char *last = nbt_join(r->dir, "adapter_last"), *init = nbt_join(r->dir, "adapter_init");
+    char *dir = nbt_join(r->out, which);
+    nb_safetensors *got, *want, *begin;
+    NBT_OK(nb_safetensors_open_dir(&got, dir, "adapter_model", &err));
+    NBT_OK(nb_safetensors_open_dir(&want, last, "adapter_model", &err));
+    NBT_OK(nb_safetensors_open_dir(&begin, init, "adapter_model", &err));
+    double diff = 0, update = 0;
+    for (size_t i = 0; i < nb_safetensors_count(want); i++) {
+        int64_t n, k, l;
+        const char *name = nb_safetensors_at(want, i)->name;
+        float *b = oracle_f32(want, name, &k), *a = oracle_f32(got, name, &n),
+              *c = oracle_f32(begin, name, &l);
+        assert_true(a && c && n == k && n == l);
+        for (int64_t j = 0; j < n; j++) {
+            diff += ((double)a[j] - b[j]) * ((double)a[j] - b[j]);
+            update += ((double)b[j] - c[j]) * ((double)b[j] - c[j]);
+        }
+        free(a), free(b), free(c);
+    }
+    oracle_figure(&r->line, which[0] == '.' ? "adapter" : which, sqrt(diff / update), 1e-3);
+    nb_safetensors_close(&got);
+    nb_safetensors_close(&want);
+    nb_safetensors_close(&begin);
+    nbi_free(last), nbi_free(init), nbi_free(dir);
+}
+
+static bool run_one(const char *root, const char *name)
+{
+    hf_run r = {.dir = nbt_join(root, name), .tmp = nbt_tmpdir()};
+    char file[64], *path;
+    r.out = nbt_join(r.tmp, "out");
+    nbi_arena_init(&r.arena, NBI_MEM_OTHER);
+    r.expected = oracle_json(&r.arena, r.dir, "expected.json");
+    r.arguments = nbi_json_get(r.expected, "arguments");
+    const nbi_json *examples = oracle_json(&r.arena, root, "examples.json");
+    write_rows(examples, "train", path = nbt_join(r.tmp, "train.jsonl")), nbi_free(path);
+    write_rows(examples, "eval", path = nbt_join(r.tmp, "eval.jsonl")), nbi_free(path);
+    write_order(oracle_json(&r.arena, r.dir, "order.json"), path = nbt_join(r.tmp, "order.jsonl")),
+        nbi_free(path);
+    train(&r);
+    compare_log(&r);
+    compare_adapter(&r, ".");
+    snprintf(file, sizeof file, "checkpoint-%d", (int)nbt_number(r.expected, "global_step"));
+    compare_adapter(&r, file);
+    printf("%s:%s\n", name, r.line.text);
+    nbi_arena_free(&r.arena);
+    nbt_tmpdir_remove(r.tmp);
+    nbi_free(r.out);
+    nbi_free(r.dir);
+    return !r.line.bad;
+}
+
+static void trainer_runs(void **state)
+{
+    (void)state;
+    char *root = nbt_join(nbt_oracle(), "trainer");
+    bool good = true;
+    int ran = 0;
+    DIR *d = opendir(root);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char *dir = nbt_join(root, e->d_name);
+        if (e->d_name[0] != '.' && has(dir, "expected.json") && has(dir, "adapter_init")) {
+            good = run_one(root, e->d_name) && good;
+            ran++;
+        }
+        nbi_free(dir);
+    }
+    if (d)
+        closedir(d);
+    nbi_free(root);
+    if (!ran)
+        skip();
+    assert_true(good);
+}
+
+static void schedules(void **state)
+{
+    (void)state;
+    nbi_arena arena;
+    char *root = nbt_join(nbt_oracle(), "trainer");
+    nbi_arena_init(&arena, NBI_MEM_OTHER);
+    const nbi_json *doc = oracle_json(&arena, root, "schedules.json");
+    int64_t total = (int64_t)oracle_number(doc, "num_training_steps", 0);
+    int64_t warmup = (int64_t)oracle_number(doc, "num_warmup_steps", 0);
+    double base = oracle_number(doc, "base_lr", 0);
+    int ran = 0;
+    const nbi_json *all = nbi_json_get(doc, "schedules");
+    for (const nbi_json *s = all ? all->first : NULL; s; s = s->next) {
+        nb_schedule_fn *fn = nb_schedule_find(nbi_json_get(s, "name")->text);
+        const nbi_json *special = nbi_json_get(s, "scheduler_specific_kwargs");
+        if (!fn || (special && special->n)) {
+            printf("%s: not supported\n", s->key);
+            continue;
+        }
+        double worst = 0;
+        int64_t i = 0;
+        for (const nbi_json *e = nbi_json_get(s, "lr")->first; e; e = e->next, i++) {
+            double want = NAN;
+            assert_true(nbi_json_to_f64(e, &want));
+            worst = oracle_worse(worst, fabs(base * fn(i, warmup, total) - want));
+        }
+        printf("%s: %lld steps, largest difference %.1e\n", s->key, (long long)i, worst);
+        assert_true(worst <= 1e-12 * base);
+        ran++;
+    }
+    nbi_arena_free(&arena);
+    nbi_free(root);
+    if (!doc)
+        skip();
+    assert_true(ran > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(trainer_runs), cmocka_unit_test(schedules)};
+    if (!nbt_oracle_or_skip())
+        return NBT_SKIP;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

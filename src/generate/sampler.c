@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "generate/sampler.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include "base/alloc.h"
@@ -9,8 +10,8 @@
 
 typedef struct candidate {
     int32_t id;
-    float score;
-    double p; /* relative to the best: exp(score - best) */
+    float score; /* the best has 0 */
+    double p;    /* relative to the best: exp(score) */
 } candidate;
 
 struct nb_sampler {
@@ -89,7 +90,6 @@ void nb_sampler_see(nb_sampler *s, int32_t id)
 static int64_t make_scores(nb_sampler *s, const float *logits)
 {
     float penalty = (float)s->o.repetition_penalty;
-    double scale = s->o.temperature > 0.0 ? 1.0 / s->o.temperature : 1.0;
     int64_t best = 0;
     for (int64_t i = 0; i < s->vocab; i++) {
         float z = logits[i];
@@ -97,11 +97,18 @@ static int64_t make_scores(nb_sampler *s, const float *logits)
             return -1;
         if (s->seen[i] && penalty != 1.0f)
             z = z < 0.0f ? z * penalty : z / penalty;
-        s->list[i] = (candidate){.id = (int32_t)i, .score = (float)((double)z * scale)};
-        if (s->list[i].score > s->list[best].score)
+        s->list[i] = (candidate){.id = (int32_t)i, .score = z};
+        if (z > s->list[best].score)
             best = i;
     }
-    return isfinite(s->list[best].score) ? best : -1;
+    const float top = s->list[best].score;
+    if (!isfinite(top))
+        return -1;
+    /* the best moves to 0, so that no temperature, however low, makes it infinite */
+    const double scale = s->o.temperature > 0.0 ? fmin(1.0 / s->o.temperature, DBL_MAX) : 1.0;
+    for (int64_t i = 0; i < s->vocab; i++)
+        s->list[i].score = (float)(((double)s->list[i].score - (double)top) * scale);
+    return best;
 }
 
 /* The k-th largest of v[n], 1 <= k <= n; reorders v (Hoare's selection). */
@@ -185,14 +192,13 @@ int32_t nb_sampler_pick(nb_sampler *s, const float *logits)
     int64_t best = make_scores(s, logits), n = s->vocab;
     if (best < 0 || s->o.temperature == 0.0)
         return (int32_t)best;
-    double highest = (double)s->list[best].score;
     if (s->o.top_k > 0 && s->o.top_k < n) {
         for (int64_t i = 0; i < n; i++)
             s->scratch[i] = s->list[i].score;
         n = keep_scores(s->list, n, kth_largest(s->scratch, n, s->o.top_k));
     }
     for (int64_t i = 0; i < n; i++)
-        s->list[i].p = exp((double)s->list[i].score - highest);
+        s->list[i].p = exp((double)s->list[i].score);
     if (s->o.top_p < 1.0)
         n = keep_nucleus(s->list, n, s->o.top_p);
     if (s->o.min_p > 0.0)

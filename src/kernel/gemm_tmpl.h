@@ -256,21 +256,22 @@ NBI_MICROS(7)
 NBI_MICROS(8)
 NBI_MICROS(9)
 NBI_MICROS(10)
-NBI_MICROS(11) NBI_MICROS(12)
+NBI_MICROS(11)
+NBI_MICROS(12)
 #endif
 #define NBI_MICRO_ROW(mr)                                                                          \
     {                                                                                              \
         micro_##mr##_1, micro_##mr##_2                                                             \
     }
 
-    static micro_fn *const micro_table[NBI_MR][2] = {
-        NBI_MICRO_ROW(1),  NBI_MICRO_ROW(2),  NBI_MICRO_ROW(3), NBI_MICRO_ROW(4),
+static micro_fn *const micro_table[NBI_MR][2] = {
+    NBI_MICRO_ROW(1),  NBI_MICRO_ROW(2),  NBI_MICRO_ROW(3), NBI_MICRO_ROW(4),
 #if NBI_MR > 4
-        NBI_MICRO_ROW(5),  NBI_MICRO_ROW(6),
+    NBI_MICRO_ROW(5),  NBI_MICRO_ROW(6),
 #endif
 #if NBI_MR > 6
-        NBI_MICRO_ROW(7),  NBI_MICRO_ROW(8),  NBI_MICRO_ROW(9), NBI_MICRO_ROW(10),
-        NBI_MICRO_ROW(11), NBI_MICRO_ROW(12),
+    NBI_MICRO_ROW(7),  NBI_MICRO_ROW(8),  NBI_MICRO_ROW(9), NBI_MICRO_ROW(10),
+    NBI_MICRO_ROW(11), NBI_MICRO_ROW(12),
 #endif
 };
 

@@ -10,7 +10,7 @@
 
 /* The block's parts, in forward order. Norm weights are f32. */
 typedef struct nb_block {
-    const float *attn_norm, *mlp_norm, *q_norm, *k_norm; /* q_norm, k_norm may be NULL */
+    const float *attn_norm, *mlp_norm, *q_norm, *k_norm;   /* q_norm, k_norm may be NULL */
     float *d_attn_norm, *d_mlp_norm, *d_q_norm, *d_k_norm; /* gradients, NULL when frozen */
     nb_linear q, k, v, o, gate, up, down;
 } nb_block;
@@ -22,13 +22,14 @@ typedef struct nb_model {
     nb_block *blocks; /* [layers] */
     nb_dtype embed_dtype;
     const void *embed; /* [V, D] dense */
-    float *d_embed;    /* NULL when frozen; with tied embeddings the head's gradient goes here too */
+    float *d_embed; /* NULL when frozen; with tied embeddings the head's gradient goes here too */
     const float *final_norm;
     float *d_final_norm;
     nb_linear head; /* tied: w points to embed (dw = d_embed when trained) */
     nb_site *sites;
     size_t n_sites; /* every linear layer in module order, the head last */
-    nb_param_list params; /* trained base weights (full fine-tuning), in file order; empty: frozen */
+    nb_param_list
+        params; /* trained base weights (full fine-tuning), in file order; empty: frozen */
     nb_quant_config quant; /* how the linears are held now; load_in_4bit false: dense */
     int64_t n_parameters;  /* logical */
     /* private to model/ */
@@ -38,19 +39,19 @@ typedef struct nb_model {
 } nb_model;
 
 typedef struct nb_model_load {
-    int threads;         /* <= 0: all */
-    unsigned cpu_flags;  /* kernels to use: subset of nb_cpu_flags() */
+    int threads;        /* <= 0: all */
+    unsigned cpu_flags; /* kernels to use: subset of nb_cpu_flags() */
     nb_compute compute;
     nb_quant_config quant; /* load_in_4bit: quantise dense linears (never embeddings, head, norms)
                             * while loading, tensor by tensor */
-    bool trainable;        /* every weight becomes an f32 parameter with a gradient (dense folder only) */
+    bool trainable; /* every weight becomes an f32 parameter with a gradient (dense folder only) */
 } nb_model_load;
 
 /* Opens a folder. Frozen dense weights stay in the mapping in their dtype; norms and biases are
- * copied to f32. Unknown or missing tensors, wrong shapes and dtypes are NB_FORMAT by tensor name; a
- * 4-bit folder opened as trainable is NB_UNSUPPORTED. */
-nb_status nb_model_open(nb_model **out, const char *dir, const nb_model_load *how, const nb_log *log,
-                        nb_error *err) NB_MUST_CHECK;
+ * copied to f32. Unknown or missing tensors, wrong shapes and dtypes are NB_FORMAT by tensor name;
+ * a 4-bit folder opened as trainable is NB_UNSUPPORTED. */
+nb_status nb_model_open(nb_model **out, const char *dir, const nb_model_load *how,
+                        const nb_log *log, nb_error *err) NB_MUST_CHECK;
 void nb_model_close(nb_model **m);
 /* Site by full module name, NULL if there is none. */
 nb_site *nb_model_site(nb_model *m, const char *name);
@@ -62,8 +63,8 @@ nb_status nb_model_save(const nb_model *m, const char *into, nb_dtype dtype,
                         nb_error *err) NB_MUST_CHECK;
 /* Copies the tokenizer's and template files that exist from one folder to another. */
 nb_status nb_model_copy_tokenizer(const char *from, const char *into, nb_error *err) NB_MUST_CHECK;
-/* Makes a model of random weights (normal with initializer_range, norms 1, biases 0; philox keyed by
- * seed and tensor name) in `dir` (base/safedir) from a config.json; tokenizer files beside the
+/* Makes a model of random weights (normal with initializer_range, norms 1, biases 0; philox keyed
+ * by seed and tensor name) in `dir` (base/safedir) from a config.json; tokenizer files beside the
  * config.json are copied. */
 nb_status nb_model_init(const char *config_path, const char *dir, uint64_t seed, nb_dtype dtype,
                         nb_error *err) NB_MUST_CHECK;
@@ -81,8 +82,9 @@ size_t nb_workspace_bytes(const nb_model *m, int64_t max_rows, bool training);
 
 struct nb_kvcache;
 
-/* Runs the blocks and the final norm over the batch (m <= max_rows). With a cache (inference only) the
- * batch is one segment that continues it: batch->positions follow on, keys and values are appended. */
+/* Runs the blocks and the final norm over the batch (m <= max_rows). With a cache (inference only)
+ * the batch is one segment that continues it: batch->positions follow on, keys and values are
+ * appended. */
 void nb_model_forward(nb_model *m, nb_workspace *ws, const nb_batch *b, struct nb_kvcache *kv,
                       bool training);
 /* Final-norm output [m, D] of the last forward pass, and block inputs: i = 0..layers-1 the input of

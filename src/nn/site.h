@@ -6,8 +6,8 @@
 #define NB_SITE_H
 
 #include "kernel/kernel.h"
-#include "tensor/param.h"
 #include "tensor/batch.h"
+#include "tensor/param.h"
 
 struct nb_linear;
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "testutil.h"
-#include "base/rng.h"
+#include "fuzzutil.h"
 #include "nibble/tokenizer.h"
 
 /* Pieces of the format, to get past the syntax. */
@@ -54,56 +54,6 @@ static const char *const words[] = {"null",
                                     "lstrip",
                                     "normalized"};
 
-static size_t mutate(nbi_rng *g, char *s, size_t n, size_t cap)
-{
-    int changes = 1 + (int)nbi_rng_below(g, 4);
-    for (int i = 0; i < changes && n > 0; i++) {
-        size_t at = nbi_rng_below(g, n), len = 1 + nbi_rng_below(g, 12);
-        const char *w = words[nbi_rng_below(g, sizeof words / sizeof words[0])];
-        if (len > n - at)
-            len = n - at;
-        switch (nbi_rng_below(g, 5)) {
-        case 0: /* one byte */
-            s[at] = (char)nbi_rng_u32(g);
-            break;
-        case 1: /* a part vanishes */
-            memmove(s + at, s + at + len, n - at - len);
-            n -= len;
-            break;
-        case 2: /* a word comes in */
-            if (n + strlen(w) <= cap) {
-                memmove(s + at + strlen(w), s + at, n - at);
-                memcpy(s + at, w, strlen(w));
-                n += strlen(w);
-            }
-            break;
-        case 3: /* a digit, where there is one nearby */
-            for (size_t k = at; k < n && k < at + 40; k++) {
-                if (s[k] >= '0' && s[k] <= '9') {
-                    s[k] = (char)('0' + nbi_rng_below(g, 10));
-                    break;
-                }
-            }
-            break;
-        default: /* a part comes twice */
-            if (n + len <= cap) {
-                memmove(s + at + len, s + at, n - at);
-                n += len;
-            }
-            break;
-        }
-    }
-    return n;
-}
-
-static void write_plainly(const char *path, const char *s, size_t n)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(s, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-}
-
 static void use(const nb_tokenizer *t, int *decoded)
 {
     static const char *const texts[] = {
@@ -146,13 +96,14 @@ static void attack(const char *name, const char *file, uint64_t seed, int rounds
     int opened = 0, decoded = 0;
     nbi_rng g;
     nbi_rng_init(&g, seed, NBI_RNG_SAMPLE, 0);
-    write_plainly(whole, rest, m);
+    nbt_write_plainly(whole, rest, m);
     size_t before = nbt_in_use();
     for (int i = 0; i < rounds; i++) {
         nb_error err = {0};
         nb_tokenizer *t;
         memcpy(s, good, n);
-        write_plainly(path, s, mutate(&g, s, n, cap));
+        nbt_write_plainly(path, s,
+                          nbt_mutate(&g, s, n, cap, words, sizeof words / sizeof words[0]));
         nb_status st = nb_tokenizer_open(&t, dir, NULL, &err);
         if (st == NB_OK) {
             opened++;

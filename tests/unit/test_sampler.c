@@ -120,6 +120,23 @@ static void temperature_comes_before_the_filters(void **state)
     expect(&o, z, (const double[VOCAB]){3. / 9, 0, 0, 4. / 9, 0, 2. / 9, 0, 0});
 }
 
+/* In the limit the best ones share everything; finite logits always give a token. */
+static void low_temperatures_stay_finite(void **state)
+{
+    (void)state;
+    const float logits[VOCAB] = {-1, 3, 2, 3, -INFINITY, 2.999f, 0, 1};
+    const double p[VOCAB] = {0, 0.5, 0, 0.5};
+    static const double temperatures[] = {1e-6, 1e-40, 1e-300, 5e-324};
+    for (size_t i = 0; i < sizeof temperatures / sizeof *temperatures; i++) {
+        nb_sampler_options o = options();
+        o.temperature = temperatures[i];
+        expect(&o, logits, p);
+        o.top_p = 0.9;
+        o.top_k = 3;
+        expect(&o, logits, p);
+    }
+}
+
 static void top_k_keeps_ties(void **state)
 {
     (void)state;
@@ -196,6 +213,7 @@ int main(void)
         cmocka_unit_test(penalty_divides_and_multiplies),
         cmocka_unit_test(filters_keep_what_they_should),
         cmocka_unit_test(temperature_comes_before_the_filters),
+        cmocka_unit_test(low_temperatures_stay_finite),
         cmocka_unit_test(top_k_keeps_ties),
         cmocka_unit_test(seeds_repeat),
         cmocka_unit_test(bad_numbers_and_settings),

@@ -30,7 +30,7 @@ nb_status nbi_messages_read(const nbi_row *row, const char *field, nbi_message_l
     size_t i = 0;
     for (const nbi_json *m = v->first; m; m = m->next, i++) {
         nbi_message msg = {0};
-        size_t role_len;
+        size_t role_len = 0;
         if (m->type != NBI_JT_OBJECT)
             return nbi_row_fail(row, field, err,
                                 "message %zu is %s, expected {\"role\": ..., \"content\": ...}", i,

@@ -40,22 +40,12 @@ static work share_out(float *scratch)
     return w;
 }
 
-static double dot_wide(const float *x, const float *y, int64_t n)
-{
-    vd s[2] = {{0}, {0}};
-    for (int64_t i = 0; i < n; i += NBI_W) {
-        int l = (int)min_i64(NBI_W, n - i);
-        vd_add_mul(s, vf_load_n(x + i, l), vf_load_n(y + i, l));
-    }
-    return vd_sum(s);
-}
-
 /* delta = dout . out of all rows, before anything else. */
 static void compute_delta(const nb_attention_bwd_args *b, const query_tile *t)
 {
     const nb_attention_args *a = &b->fwd;
     for (int64_t row = t->s->q_row0 + t->i0, i = 0; i < t->n; i++, row++)
-        b->delta[row * a->heads + t->head] = (float)dot_wide(
+        b->delta[row * a->heads + t->head] = (float)dot_f64(
             a->out + row * a->ldo + t->head * a->p, b->dout + row * b->lddo + t->head * a->p, a->p);
 }
 

@@ -36,16 +36,6 @@ void NBI_ISA(adamw)(const nb_adamw_args *a)
     }
 }
 
-static double sumsq_span(const float *x, int64_t n)
-{
-    vd s[2] = {{0}, {0}};
-    for (int64_t i = 0; i < n; i += NBI_W) {
-        vf v = n - i < NBI_W ? vf_load_n(x + i, (int)(n - i)) : vf_load(x + i);
-        vd_add_mul(s, v, v);
-    }
-    return vd_sum(s);
-}
-
 void NBI_ISA(sumsq)(const nb_sumsq_args *a)
 {
     /* spans grow with n, so that their sums fit the scratch memory */
@@ -56,8 +46,10 @@ void NBI_ISA(sumsq)(const nb_sumsq_args *a)
     const int64_t parts = (a->n + span - 1) / span;
     double *part = nb_queue_scratch(a->q, 0), sum = 0;
 #pragma omp parallel for num_threads(nb_queue_threads(a->q, a->n)) schedule(static)
-    for (int64_t i = 0; i < parts; i++)
-        part[i] = sumsq_span(a->x + i * span, i + 1 < parts ? span : a->n - i * span);
+    for (int64_t i = 0; i < parts; i++) {
+        const float *x = a->x + i * span;
+        part[i] = dot_f64(x, x, i + 1 < parts ? span : a->n - i * span);
+    }
     for (int64_t i = 0; i < parts; i++)
         sum += part[i];
     *a->out = sum;

@@ -15,17 +15,6 @@ static inline int lanes_left(int64_t i, int64_t n)
     return n - i < NBI_W ? (int)(n - i) : NBI_W;
 }
 
-static double dot_f64(const float *x, const float *y, int64_t n)
-{
-    vd s[2] = {{0}, {0}};
-    for (int64_t i = 0; i < n; i += NBI_W) {
-        int l = lanes_left(i, n);
-        vd_add_mul(s, l == NBI_W ? vf_load(x + i) : vf_load_n(x + i, l),
-                   l == NBI_W ? vf_load(y + i) : vf_load_n(y + i, l));
-    }
-    return vd_sum(s);
-}
-
 void NBI_ISA(rmsnorm)(const nb_rmsnorm_args *a)
 {
     const int64_t d = a->d;

@@ -320,6 +320,18 @@ NBI_INLINE double vd_sum(const vd sum[2])
     return s;
 }
 
+/* x . y with exact products, summed in f64. */
+NBI_OUTLINE double dot_f64(const float *x, const float *y, int64_t n)
+{
+    vd s[2] = {{0}, {0}};
+    int64_t i = 0;
+    for (; i + NBI_W <= n; i += NBI_W)
+        vd_add_mul(s, vf_load(x + i), vf_load(y + i));
+    if (i < n)
+        vd_add_mul(s, vf_load_n(x + i, (int)(n - i)), vf_load_n(y + i, (int)(n - i)));
+    return vd_sum(s);
+}
+
 /* Nearest bf16 values, ties to even, NaN kept. */
 NBI_INLINE vf vf_round_bf16(vf x)
 {

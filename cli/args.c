@@ -38,68 +38,35 @@ static const char *flag_type(const cli_command *c, const char *name)
     return NULL;
 }
 
-static size_t edit_distance(const char *a, const char *b)
+static void consider(const char *name, const char *known, size_t *best, const char **nearest)
 {
-    enum { MAX = 64 };
-    size_t n = strlen(a), m = strlen(b), row[MAX + 1];
-    if (n > MAX || m > MAX)
-        return MAX;
-    for (size_t j = 0; j <= m; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
+    size_t d = nb_name_distance(name, known);
+    if (d < *best) {
+        *best = d;
+        *nearest = known;
     }
-    return row[m];
 }
 
-/* Distance to the nearest option of the command itself. */
-static size_t nearest_option(const cli_command *c, const char *name, const char **nearest)
+/* The flag that a wrong one most likely stands for; NULL when none is near. */
+static const char *nearest_flag(const cli_command *c, const char *name)
 {
-    *nearest = "help";
-    size_t best = edit_distance(name, *nearest);
-    for (const cli_option *o = c->options; o && o->name; o++) {
-        size_t d = edit_distance(name, o->name);
-        if (d < best) {
-            best = d;
-            *nearest = o->name;
-        }
-    }
-    return best;
-}
-
-static size_t nearest_key(const char *name, const char **nearest)
-{
+    const char *nearest = NULL;
+    size_t best = strlen(name) / 3 + 1;
     nb_recipe_key key;
-    size_t best = SIZE_MAX;
-    for (size_t i = 0; nb_recipe_key_at(i, &key); i++) {
-        size_t d = edit_distance(name, key.name);
-        if (d < best) {
-            best = d;
-            *nearest = key.name;
-        }
-    }
-    return best;
+    for (size_t i = 0; c->recipe && nb_recipe_key_at(i, &key); i++)
+        consider(name, key.name, &best, &nearest);
+    for (const cli_option *o = c->options; o && o->name; o++)
+        consider(name, o->name, &best, &nearest);
+    consider(name, "help", &best, &nearest);
+    return nearest;
 }
 
 static nb_status unknown_flag(const cli_command *c, const char *name, nb_error *err)
 {
-    const char *option, *key = NULL;
-    size_t best = nearest_option(c, name, &option);
-    if (c->recipe && nearest_key(name, &key) < best)
-        option = key;
-    return cli_fail(err, NB_USAGE,
-                    "%s: unknown flag --%s; did you mean --%s? (nibble %s --help lists all)",
-                    c->name, name, option, c->name);
+    const char *nearest = nearest_flag(c, name);
+    return cli_fail(err, NB_USAGE, "%s: unknown flag --%s%s%s%s (nibble %s --help lists all)",
+                    c->name, name, nearest ? "; did you mean --" : "", nearest ? nearest : "",
+                    nearest ? "?" : "", c->name);
 }
 
 static bool is_boolean_text(const char *s)
@@ -254,14 +221,12 @@ const char *cli_word(const cli_args *a, size_t i)
 /* The recipe names its own nearest key; an option of the command may be nearer still. */
 static nb_status set_key(const cli_args *a, nb_recipe *r, const cli_arg *arg, nb_error *err)
 {
-    const char *option, *key = NULL;
     nb_status st = nb_recipe_set(r, arg->key, arg->value, err);
     if (st != NB_CONFIG || flag_type(a->command, arg->key))
         return st;
-    size_t d = nearest_option(a->command, arg->key, &option);
-    if (d <= strlen(arg->key) / 3 && d < nearest_key(arg->key, &key))
-        return unknown_flag(a->command, arg->key, err);
-    return st;
+    const char *nearest = nearest_flag(a->command, arg->key);
+    bool own = nearest && own_option(a->command, nearest);
+    return own ? unknown_flag(a->command, arg->key, err) : st;
 }
 
 nb_status cli_recipe(const cli_args *a, bool file, nb_recipe **r, nb_error *err)

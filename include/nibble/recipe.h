@@ -38,6 +38,9 @@ typedef struct nb_recipe_key {
     const char *group; /* "model", "data", ... */
 } nb_recipe_key;
 bool nb_recipe_key_at(size_t i, nb_recipe_key *key);
+/* How many letters must be put in, left out or changed to make one name of the other; SIZE_MAX when
+ * either is longer than 64. Up to a third of a name's length is near enough for a suggestion. */
+size_t nb_name_distance(const char *a, const char *b);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

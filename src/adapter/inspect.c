@@ -148,6 +148,24 @@ static nb_status write_model(report *r, const char *dir, nb_error *err)
     return st;
 }
 
+static nb_status write_adapter_tensors(report *r, const char *dir, nb_error *err)
+{
+    nb_safetensors *st = NULL;
+    int64_t trainable = 0;
+    NBI_TRY(nb_safetensors_open_dir(&st, dir, "adapter_model", err));
+    for (size_t i = 0; i < nb_safetensors_count(st); i++) {
+        const nb_st_tensor *t = nb_safetensors_at(st, i);
+        int64_t n = 1; /* fits: the file holds them all */
+        for (int d = 0; d < t->rank; d++)
+            n *= t->shape[d];
+        trainable += n;
+    }
+    write_int(r, "trainable_parameters", trainable);
+    write_tensors(r, st);
+    nb_safetensors_close(&st);
+    return NB_OK;
+}
+
 static nb_status write_adapter(report *r, const char *dir, nb_error *err)
 {
     nb_lora_config c;
@@ -183,7 +201,7 @@ static nb_status write_adapter(report *r, const char *dir, nb_error *err)
         nbi_jw_key(&r->w, "layout");
         nbi_jw_raw(&r->w, note.layout_json);
     }
-    nb_status st = write_folder_tensors(r, dir, "adapter_model", err);
+    nb_status st = write_adapter_tensors(r, dir, err);
     nbi_jw_object_end(&r->w);
     nb_lora_config_free(&c);
     nb_adapter_note_free(&note);

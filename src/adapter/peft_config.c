@@ -10,6 +10,7 @@ typedef enum key_rule {
     KEY_NONE,  /* must be "none" */
     KEY_NO,    /* must be false or null */
     KEY_EMPTY, /* must be null, [] or {} */
+    KEY_TASK,  /* must be CAUSAL_LM or null */
     KEY_INIT   /* how the matrices began: some ways change the base */
 } key_rule;
 
@@ -18,7 +19,7 @@ static const struct {
     key_rule rule;
 } known_keys[] = {
     {"peft_type", KEY_READ},
-    {"task_type", KEY_READ},
+    {"task_type", KEY_TASK},
     {"auto_mapping", KEY_READ},
     {"peft_version", KEY_READ},
     {"base_model_name_or_path", KEY_READ},
@@ -96,6 +97,9 @@ static nb_status check_key(const char *path, const nbi_json *v, key_rule rule, n
         return NB_OK;
     case KEY_INIT:
         return check_init(path, v, err);
+    case KEY_TASK:
+        ok = nbi_json_is_null(v) || nbi_json_equals(v, "CAUSAL_LM");
+        break;
     case KEY_NONE:
         ok = nbi_json_is_null(v) || nbi_json_equals(v, "none");
         break;
@@ -235,13 +239,26 @@ static nb_status read_targets(const char *path, const nbi_json *doc, nb_lora_con
     return NB_OK;
 }
 
+/* A scale of nothing would make an adapter without effect; null is no number to PEFT either. */
+static nb_status read_alpha(const char *path, const nbi_json *doc, nb_lora_config *c, nb_error *err)
+{
+    const nbi_json *v = nbi_json_get(doc, "lora_alpha");
+    if (v && v->type == NBI_JT_NULL)
+        return nbi_fail(err, NB_FORMAT, "%s: lora_alpha is null, expected a number above 0", path);
+    NBI_TRY(nbi_json_get_f64(doc, path, "lora_alpha", &c->alpha, err));
+    if (!(c->alpha > 0))
+        return nbi_fail(err, NB_FORMAT, "%s: lora_alpha is %g, expected a number above 0", path,
+                        c->alpha);
+    return NB_OK;
+}
+
 static nb_status read_lora(const char *path, const nbi_json *doc, nb_lora_config *c, nb_error *err)
 {
     const char *base = NULL;
     c->r = 8; /* PEFT's defaults for absent keys */
     c->alpha = 8;
     NBI_TRY(nbi_json_get_i64(doc, path, "r", 1, 1 << 16, &c->r, err));
-    NBI_TRY(nbi_json_get_f64(doc, path, "lora_alpha", &c->alpha, err));
+    NBI_TRY(read_alpha(path, doc, c, err));
     NBI_TRY(nbi_json_get_f64(doc, path, "lora_dropout", &c->dropout, err));
     NBI_TRY(nbi_json_get_bool(doc, path, "use_rslora", &c->rslora, err));
     NBI_TRY(nbi_json_get_str(doc, path, "base_model_name_or_path", &base, err));

@@ -255,8 +255,8 @@ nb_status nb_targets_rank(const nb_lora_config *c, const char *module, int64_t *
                         "rank of %s is %g, expected a whole number from 1 to %d (lora_r or "
                         "rank_pattern)",
                         module, r, MAX_RANK);
-    if (!isfinite(alpha))
-        return nbi_fail(err, NB_CONFIG, "lora_alpha of %s is %g, expected a finite number", module,
+    if (!isfinite(alpha) || alpha <= 0)
+        return nbi_fail(err, NB_CONFIG, "lora_alpha of %s is %g, expected more than 0", module,
                         alpha);
     *rank = (int64_t)r;
     *scale = c->rslora ? alpha / sqrt(r) : alpha / r;

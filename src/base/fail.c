@@ -112,6 +112,15 @@ nb_status nbi_fail_prefix(nb_error *err, nb_status code, const char *fmt, ...)
     return err->code;
 }
 
+nb_status nbi_fail_format_as(nb_error *err, nb_status st, nb_status code)
+{
+    if (st != NB_FORMAT)
+        return st;
+    if (err)
+        err->code = code;
+    return code;
+}
+
 nb_status nbi_fail_nomem(nb_error *err, const char *what, unsigned long long bytes)
 {
     return nbi_fail(err, NB_NOMEM, "out of memory: %llu bytes for %s", bytes, what);

@@ -18,6 +18,9 @@ nb_status nbi_fail_errno(nb_error *err, int errno_value, const char *fmt, ...)
 /* Puts "prefix: " in front of the message already in *err; returns err->code. err may be NULL. */
 nb_status nbi_fail_prefix(nb_error *err, nb_status code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* What parsers report as NB_FORMAT becomes `code`, in *err (may be NULL) too; any other status
+ * stays as it is. */
+nb_status nbi_fail_format_as(nb_error *err, nb_status st, nb_status code);
 /* The one message for a failed allocation. */
 nb_status nbi_fail_nomem(nb_error *err, const char *what, unsigned long long bytes);
 

@@ -68,6 +68,11 @@ size_t nbi_utf8_encode(uint32_t cp, char out[4])
     return 4;
 }
 
+size_t nbi_utf8_bom(const char *s, size_t len)
+{
+    return len >= 3 && memcmp(s, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
 size_t nbi_utf8_check(const char *s, size_t len)
 {
     size_t i = 0;

@@ -13,6 +13,8 @@
 size_t nbi_utf8_decode(const char *s, size_t len, uint32_t *cp);
 /* 1..4 bytes into out; surrogates and values above U+10FFFF become U+FFFD. */
 size_t nbi_utf8_encode(uint32_t cp, char out[4]);
+/* Bytes of the byte order mark at the beginning: 3, or 0 without one. */
+size_t nbi_utf8_bom(const char *s, size_t len);
 /* Offset of the first ill-formed byte, or len. */
 size_t nbi_utf8_check(const char *s, size_t len);
 /* Appends s with each maximal ill-formed part replaced by U+FFFD. */

@@ -14,7 +14,7 @@ typedef struct reader {
     nbi_rowsource *s;
     NBI_ARRAY(nbi_cell) cells; /* of the row being read */
     int64_t line;              /* where the row begins */
-    bool in_row, stop;
+    bool in_row, full;
     nb_status st;
     nb_error *err;
 } reader;
@@ -62,7 +62,7 @@ static nb_status take_field(reader *r, const char *text, size_t len)
 static void on_field(void *data, size_t len, void *user)
 {
     reader *r = user;
-    if (r->st == NB_OK && !r->stop)
+    if (r->st == NB_OK && !r->full)
         r->st = take_field(r, data ? data : "", len);
 }
 
@@ -102,7 +102,7 @@ static nb_status take_row(reader *r)
     nbi_record rec = {.line = r->line, .cells = keep_cells(r)};
     if (!rec.cells || !nbi_array_push(&s->records, rec))
         return nomem(r, sizeof rec);
-    r->stop = s->records.n >= s->max_rows;
+    r->full = s->records.n >= s->max_rows;
     return NB_OK;
 }
 
@@ -110,7 +110,7 @@ static void on_row(int end, void *user)
 {
     reader *r = user;
     (void)end;
-    if (r->st == NB_OK && !r->stop)
+    if (r->st == NB_OK && !r->full)
         r->st = take_row(r);
     r->cells.n = 0;
     r->in_row = false;
@@ -132,6 +132,7 @@ static nb_status feed_line(reader *r, struct csv_parser *p, const char *text, si
 {
     for (size_t at = 0; at < len;) {
         size_t n = len - at < FEED_MAX ? len - at : FEED_MAX;
+        NBI_TRY(nbi_rowsource_poll(r->s, r->err));
         /* the parser's buffer grows by blocks: blocks of its size keep long fields linear */
         size_t held = csv_get_buffer_size(p);
         csv_set_blk_size(p, held > FEED_MAX ? held : FEED_MAX);
@@ -160,7 +161,7 @@ static bool is_blank(const char *p, size_t n)
 static nb_status feed_all(reader *r, struct csv_parser *p, const char *text, size_t n)
 {
     int64_t line = 1;
-    for (size_t at = 0; at < n && !r->stop; line++) {
+    for (size_t at = 0; at < n && !r->full; line++) {
         const char *feed = memchr(text + at, '\n', n - at);
         size_t end = feed ? (size_t)(feed - text) + 1 : n;
         if (!r->in_row && !is_blank(text + at, end - at)) {
@@ -170,7 +171,7 @@ static nb_status feed_all(reader *r, struct csv_parser *p, const char *text, siz
         NBI_TRY(feed_line(r, p, text + at, end - at));
         at = end;
     }
-    if (!r->stop && csv_fini(p, on_field, on_row, r) != 0)
+    if (!r->full && csv_fini(p, on_field, on_row, r) != 0)
         return parse_failed(r, p);
     return r->st;
 }
@@ -198,7 +199,7 @@ static unsigned char find_delimiter(const nbi_rowsource *s, const char *text, si
 nb_status nbi_csv_scan(nbi_rowsource *s, const nb_log *log, nb_error *err)
 {
     const char *text = (const char *)s->map.data;
-    size_t n = s->map.size, bom = n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
+    size_t n = s->map.size, bom = nbi_utf8_bom(text, n);
     struct csv_parser p;
     reader r = {.s = s, .st = NB_OK, .err = err, .line = 1};
     if (csv_init(&p, CSV_STRICT | CSV_STRICT_FINI) != 0)

@@ -17,7 +17,7 @@ typedef struct loading {
     const nbi_schema *schema;
     nbi_layout layout;
     int64_t vocab;
-    bool spelled_bos;
+    bool spelled_bos; /* a row's own text does */
     nb_example *rows; /* [n] all rows in file order */
 } loading;
 
@@ -102,6 +102,7 @@ static nb_status one_row(loading *l, size_t i, worker *w, nb_example *e, nb_erro
     nbi_row row = {.path = l->src.map.path, .line = l->src.records.v[i].line};
     nbi_json *v = NULL;
     nbi_masked m;
+    NBI_TRY(nbi_rowsource_poll(&l->src, err));
     worker_reset(w);
     nbi_arena_free(&w->arena);
     NBI_TRY(nbi_rowsource_row(&l->src, i, &w->arena, &v, err));
@@ -114,7 +115,7 @@ static nb_status one_row(loading *l, size_t i, worker *w, nb_example *e, nb_erro
     e->row = (int64_t)i;
     e->line = row.line;
     NBI_TRY(keep(l, w, &m, e, err));
-    if (m.spelled_bos) {
+    if (m.spelled_bos && w->r.special) { /* not when a chat template spells it */
 #pragma omp atomic write
         l->spelled_bos = true;
     }
@@ -236,18 +237,7 @@ static nb_status find_schema(loading *l, const nb_data_config *c, const nbi_row 
     if (f == NB_DATA_AUTO && c->text_column)
         f = NB_DATA_TEXT;
     l->schema = f == NB_DATA_AUTO ? nbi_schema_guess(first->v) : nbi_schema_find(f);
-    if (l->schema)
-        return NB_OK;
-    nbi_strbuf found = {0};
-    nbi_schema_fields(first->v, &found);
-    nb_status st = nbi_fail(
-        err, NB_DATA,
-        "%s:%lld: no known format has the fields %s; name them with template (\"...{column}...\") "
-        "or "
-        "text_column, or use instruction+output, messages, prompt+completion, text or input_ids",
-        first->path, (long long)first->line, nbi_strbuf_str(&found));
-    nbi_strbuf_free(&found);
-    return st;
+    return l->schema ? NB_OK : nbi_schema_unknown(first, err);
 }
 
 /* The tokens by role, and what the post-processor does to an empty text. */
@@ -298,7 +288,7 @@ static nb_status load(loading *l, const char *path, const nb_data_config *c,
 {
     nbi_arena scratch;
     nbi_json *v = NULL;
-    NBI_TRY(nbi_rowsource_open(&l->src, path, c->max_rows, log, err));
+    NBI_TRY(nbi_rowsource_open(&l->src, path, c->max_rows, c->stop, log, err));
     if (l->src.records.n == 0)
         return nbi_fail(err, NB_DATA, "%s: no rows", path);
     if (l->src.records.n > UINT32_MAX)

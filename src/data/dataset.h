@@ -7,6 +7,7 @@
 #include "base/array.h"
 #include "base/log.h"
 #include "nibble/tokenizer.h"
+#include <signal.h>
 #include <stdint.h>
 
 #define NB_LABEL_IGNORE (-100)
@@ -61,6 +62,7 @@ typedef struct nb_data_config {
     bool no_eos;            /* append_eos: false: answers and texts get no eos */
     bool keep_text;         /* keep the rendered text of each example */
     int64_t max_rows;       /* 0: all */
+    const volatile sig_atomic_t *stop; /* polled while rows are read; NULL: none */
 } nb_data_config;
 
 typedef struct nb_example {
@@ -93,7 +95,7 @@ typedef struct nb_dataset {
  * Loads, renders and tokenises a whole file (.jsonl, .json array, .csv; decided by content and
  * name). `tok` may be NULL for pre-tokenised rows. `vocab` > 0: ids are checked against it. No row
  * is ever dropped silently: one log line with the count, and each in `dropped`. NB_DATA names file,
- * line and field; none left is always an error. */
+ * line and field; none left is always an error. NB_INTERRUPTED: *config->stop was set. */
 nb_status nb_dataset_load(nb_dataset **out, const char *path, const nb_data_config *config,
                           const nb_tokenizer *tok, int64_t vocab, const nb_log *log,
                           nb_error *err) NB_MUST_CHECK;

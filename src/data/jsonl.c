@@ -2,10 +2,12 @@
 /* Rows of JSON files: one object a line, or one list of objects. */
 #include <string.h>
 #include "base/fail.h"
+#include "base/utf8.h"
 #include "data/rowsource.h"
 
 static nb_status add(nbi_rowsource *s, int64_t line, size_t begin, size_t end, nb_error *err)
 {
+    NBI_TRY(nbi_rowsource_poll(s, err));
     if (end - begin > NBI_ROW_MAX_BYTES)
         return nbi_fail(err, NB_LIMIT, "%s:%lld: the row has %zu bytes, more than the limit of %zu",
                         s->map.path, (long long)line, end - begin, NBI_ROW_MAX_BYTES);
@@ -15,7 +17,7 @@ static nb_status add(nbi_rowsource *s, int64_t line, size_t begin, size_t end, n
     return NB_OK;
 }
 
-bool nbi_blank_line(const char *p, size_t n)
+static bool is_blank(const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (p[i] != ' ' && p[i] != '\t' && p[i] != '\r')
@@ -23,16 +25,30 @@ bool nbi_blank_line(const char *p, size_t n)
     return true;
 }
 
+bool nbi_lines_next(nbi_lines *l, const char **s, size_t *len)
+{
+    while (l->pos < l->len) {
+        const char *begin = l->text + l->pos, *feed = memchr(begin, '\n', l->len - l->pos);
+        size_t n = feed ? (size_t)(feed - begin) : l->len - l->pos;
+        l->pos += n + (feed != NULL);
+        l->line++;
+        if (is_blank(begin, n))
+            continue;
+        *s = begin;
+        *len = n - (begin[n - 1] == '\r');
+        return true;
+    }
+    return false;
+}
+
 nb_status nbi_jsonl_scan(nbi_rowsource *s, nb_error *err)
 {
-    const char *p = (const char *)s->map.data;
-    size_t n = s->map.size, at = n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3) ? 3 : 0;
-    for (int64_t line = 1; at < n && s->records.n < s->max_rows; line++) {
-        const char *feed = memchr(p + at, '\n', n - at);
-        size_t end = feed ? (size_t)(feed - p) : n;
-        if (!nbi_blank_line(p + at, end - at))
-            NBI_TRY(add(s, line, at, end, err));
-        at = end + 1;
+    const char *p = (const char *)s->map.data, *row;
+    size_t n;
+    nbi_lines l = {.text = p, .len = s->map.size, .pos = nbi_utf8_bom(p, s->map.size)};
+    while (s->records.n < s->max_rows && nbi_lines_next(&l, &row, &n)) {
+        size_t begin = (size_t)(row - p);
+        NBI_TRY(add(s, l.line, begin, begin + n, err));
     }
     return NB_OK;
 }
@@ -78,10 +94,5 @@ nb_status nbi_json_list_scan(nbi_rowsource *s, nb_error *err)
     nbi_json_reader_init(&r, s->map.path, s->map.data, s->map.size);
     nb_status st = scan_list(s, &r, err);
     nbi_json_reader_free(&r);
-    if (st == NB_FORMAT) {
-        st = NB_DATA;
-        if (err)
-            err->code = st;
-    }
-    return st;
+    return nbi_fail_format_as(err, st, NB_DATA);
 }

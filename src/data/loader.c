@@ -80,14 +80,11 @@ static nb_status read_lines(nb_order *o, const order_file *f, const char *text, 
     const char *path = f->path;
     if (!nbi_array_push(&o->fixed_start, (uint64_t)0))
         return nbi_fail_nomem(err, path, sizeof(uint64_t));
-    size_t at = 0;
-    for (int64_t line = 1; at < size; line++) {
-        const char *feed = memchr(text + at, '\n', size - at);
-        size_t end = feed ? (size_t)(feed - text) : size;
-        if (!nbi_blank_line(text + at, end - at))
-            NBI_TRY(read_line(o, f, line, text + at, end - at, err));
-        at = end + 1;
-    }
+    nbi_lines l = {.text = text, .len = size};
+    const char *s;
+    size_t n;
+    while (nbi_lines_next(&l, &s, &n))
+        NBI_TRY(read_line(o, f, l.line, s, n, err));
     if (o->fixed_start.n < 2)
         return nbi_fail(err, NB_DATA, "%s: no line with a list of row numbers", path);
     return NB_OK;

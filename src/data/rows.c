@@ -15,8 +15,7 @@
 
 struct nb_rows {
     char *path, *text;
-    size_t len, pos;
-    int64_t line;
+    nbi_lines lines;
     nbi_arena arena; /* of the present line's tree */
     NBI_ARRAY(int32_t) ids;
 };
@@ -29,8 +28,9 @@ nb_status nb_rows_open(nb_rows **out, const char *path, nb_error *err)
         return nbi_fail_nomem(err, path, sizeof *r);
     nbi_arena_init(&r->arena, NBI_MEM_IO);
     r->path = nbi_strdup(NBI_MEM_IO, path);
-    nb_status st = r->path ? nbi_read_file(path, MAX_FILE, &r->text, &r->len, err)
+    nb_status st = r->path ? nbi_read_file(path, MAX_FILE, &r->text, &r->lines.len, err)
                            : nbi_fail_nomem(err, path, strlen(path));
+    r->lines.text = r->text;
     if (st != NB_OK)
         nb_rows_close(&r);
     *out = r;
@@ -49,31 +49,11 @@ void nb_rows_close(nb_rows **r)
     *r = NULL;
 }
 
-/* The next line that is not blank; false at the end. */
-static bool next_line(nb_rows *r, const char **s, size_t *len)
-{
-    while (r->pos < r->len) {
-        const char *begin = r->text + r->pos;
-        const char *end = memchr(begin, '\n', r->len - r->pos);
-        size_t n = end ? (size_t)(end - begin) : r->len - r->pos;
-        r->pos += n + (end ? 1 : 0);
-        r->line++;
-        if (n > 0 && begin[n - 1] == '\r')
-            n--;
-        if (!nbi_blank_line(begin, n)) {
-            *s = begin;
-            *len = n;
-            return true;
-        }
-    }
-    return false;
-}
-
 static nb_status next_tree(nb_rows *r, nbi_json **v, bool *end, nb_error *err)
 {
     const char *s;
     size_t len;
-    *end = !next_line(r, &s, &len);
+    *end = !nbi_lines_next(&r->lines, &s, &len);
     if (*end)
         return NB_OK;
     nb_error mine = {NB_OK, ""};
@@ -83,7 +63,7 @@ static nb_status next_tree(nb_rows *r, nbi_json **v, bool *end, nb_error *err)
         return NB_OK;
     if (st != NB_FORMAT)
         return nbi_fail(err, st, "%s", mine.message);
-    return nbi_fail(err, NB_DATA, "%s:%lld: %s", r->path, (long long)r->line, mine.message);
+    return nbi_fail(err, NB_DATA, "%s:%lld: %s", r->path, (long long)r->lines.line, mine.message);
 }
 
 nb_status nb_rows_next_text(nb_rows *r, const char *field, const char **text, size_t *len,
@@ -96,7 +76,7 @@ nb_status nb_rows_next_text(nb_rows *r, const char *field, const char **text, si
     const nbi_json *member = nbi_json_get(v, field);
     if (!member || !nbi_json_to_str(member, text, len))
         return nbi_fail(err, NB_DATA, "%s:%lld: expected an object with a string \"%s\"", r->path,
-                        (long long)r->line, field);
+                        (long long)r->lines.line, field);
     return NB_OK;
 }
 
@@ -111,13 +91,13 @@ nb_status nb_rows_next_ids(nb_rows *r, const int32_t **ids, size_t *n, bool *end
         list = nbi_json_get(v, nbi_json_get(v, "ids") ? "ids" : "input_ids");
     if (!list || list->type != NBI_JT_ARRAY)
         return nbi_fail(err, NB_DATA, "%s:%lld: expected a list of ids such as [1, 2, 3]", r->path,
-                        (long long)r->line);
+                        (long long)r->lines.line);
     r->ids.n = 0;
     for (const nbi_json *e = list->first; e; e = e->next) {
         int64_t id;
         if (e->type != NBI_JT_NUMBER || !nbi_json_to_i64(e, &id) || id < 0 || id > INT32_MAX)
             return nbi_fail(err, NB_DATA, "%s:%lld: '%.40s' is no token id", r->path,
-                            (long long)r->line, e->text ? e->text : "a value");
+                            (long long)r->lines.line, e->text ? e->text : "a value");
         if (!nbi_array_push(&r->ids, (int32_t)id))
             return nbi_fail_nomem(err, r->path, r->ids.n * sizeof(int32_t));
     }
@@ -129,13 +109,13 @@ nb_status nb_rows_next_ids(nb_rows *r, const int32_t **ids, size_t *n, bool *end
 nb_status nb_rows_next_object(nb_rows *r, const char **json, size_t *len, bool *end, nb_error *err)
 {
     (void)err;
-    *end = !next_line(r, json, len);
+    *end = !nbi_lines_next(&r->lines, json, len);
     return NB_OK;
 }
 
 int64_t nb_rows_line(const nb_rows *r)
 {
-    return r->line;
+    return r->lines.line;
 }
 
 char *nb_json_quote(const char *text, size_t len)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 #include "base/fail.h"
+#include "base/utf8.h"
 
 static bool ends_with(const char *s, const char *suffix)
 {
@@ -36,11 +37,9 @@ static nb_status refuse_binary(const nbi_rowsource *s, nb_error *err)
 static nbi_file_kind find_kind(const nbi_rowsource *s)
 {
     const char *p = (const char *)s->map.data;
-    size_t i = 0, n = s->map.size;
+    size_t n = s->map.size, i = nbi_utf8_bom(p, n);
     if (ends_with(s->map.path, ".csv") || ends_with(s->map.path, ".tsv"))
         return NBI_FILE_CSV;
-    if (n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3))
-        i = 3;
     while (i < n && (p[i] == ' ' || p[i] == '\t' || p[i] == '\r' || p[i] == '\n'))
         i++;
     if (i < n && p[i] == '[')
@@ -52,10 +51,11 @@ static nbi_file_kind find_kind(const nbi_rowsource *s)
 }
 
 nb_status nbi_rowsource_open(nbi_rowsource *s, const char *path, int64_t max_rows,
-                             const nb_log *log, nb_error *err)
+                             const volatile sig_atomic_t *stop, const nb_log *log, nb_error *err)
 {
     memset(s, 0, sizeof *s);
     nbi_arena_init(&s->arena, NBI_MEM_IO);
+    s->stop = stop;
     s->max_rows = max_rows > 0 ? (size_t)max_rows : SIZE_MAX;
     nb_status st = nbi_mapfile_open(&s->map, path, err);
     if (st != NB_OK)
@@ -73,6 +73,13 @@ nb_status nbi_rowsource_open(nbi_rowsource *s, const char *path, int64_t max_row
     if (st != NB_OK)
         nbi_rowsource_close(s);
     return st;
+}
+
+nb_status nbi_rowsource_poll(const nbi_rowsource *s, nb_error *err)
+{
+    if (s->stop && *s->stop)
+        return nbi_fail(err, NB_INTERRUPTED, "%s: interrupted while reading the rows", s->map.path);
+    return NB_OK;
 }
 
 void nbi_rowsource_close(nbi_rowsource *s)
@@ -133,10 +140,7 @@ nb_status nbi_rowsource_row(const nbi_rowsource *s, size_t i, nbi_arena *arena, 
     if (st == NB_OK)
         st = nbi_json_parse(arena, name.s, s->map.data + rec->begin, rec->end - rec->begin, row,
                             err);
-    if (st == NB_FORMAT && err)
-        err->code = NB_DATA;
-    if (st == NB_FORMAT)
-        st = NB_DATA;
+    st = nbi_fail_format_as(err, st, NB_DATA);
     if (st == NB_OK && (*row)->type != NBI_JT_OBJECT)
         st =
             nbi_fail(err, NB_DATA, "%s: the row is %s, expected an object {\"column\": value, ...}",

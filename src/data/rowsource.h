@@ -4,6 +4,7 @@
 #ifndef NBI_ROWSOURCE_H
 #define NBI_ROWSOURCE_H
 
+#include <signal.h>
 #include "base/array.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -33,20 +34,34 @@ typedef struct nbi_rowsource {
     size_t n_columns;
     size_t max_rows; /* records beyond are not looked at */
     nbi_arena arena; /* CSV texts */
+    const volatile sig_atomic_t *stop;
 } nbi_rowsource;
 
 /* Finds the rows of a file (at most max_rows, 0: all): CSV when the name ends in .csv or .tsv, else
  * by the first character: "[" a JSON list of objects, "{" one object a line, anything else CSV.
- * Blank lines are no rows. NB_DATA names file and line. */
+ * Blank lines are no rows. `stop` (may be NULL) is polled for each row. NB_DATA names file and
+ * line.
+ */
 nb_status nbi_rowsource_open(nbi_rowsource *s, const char *path, int64_t max_rows,
-                             const nb_log *log, nb_error *err) NB_MUST_CHECK;
+                             const volatile sig_atomic_t *stop, const nb_log *log,
+                             nb_error *err) NB_MUST_CHECK;
 void nbi_rowsource_close(nbi_rowsource *s);
 /* Row i as an object in `arena`; texts of CSV rows stay in the source. Thread safe. */
 nb_status nbi_rowsource_row(const nbi_rowsource *s, size_t i, nbi_arena *arena, nbi_json **row,
                             nb_error *err) NB_MUST_CHECK;
 
-/* Whether a line of a JSON lines file (without its line feed) holds nothing but white space. */
-bool nbi_blank_line(const char *p, size_t n);
+/* NB_INTERRUPTED when *stop is set. */
+nb_status nbi_rowsource_poll(const nbi_rowsource *s, nb_error *err) NB_MUST_CHECK;
+
+/* A text of lines: {text, len}. */
+typedef struct nbi_lines {
+    const char *text;
+    size_t len, pos;
+    int64_t line; /* 1-based number of the present line */
+} nbi_lines;
+
+/* The next line that holds more than white space, without its end; false when there is none. */
+bool nbi_lines_next(nbi_lines *l, const char **s, size_t *len);
 
 /* The parts; each fills `records`. */
 nb_status nbi_jsonl_scan(nbi_rowsource *s, nb_error *err) NB_MUST_CHECK;

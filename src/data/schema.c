@@ -12,20 +12,58 @@ static const nbi_schema *const registry[] = {
     &nbi_schema_alpaca,    &nbi_schema_instruction, &nbi_schema_text,
     &nbi_schema_template,
 };
+#define N_SCHEMAS (sizeof registry / sizeof *registry)
 
 const nbi_schema *nbi_schema_find(nb_data_format f)
 {
-    for (size_t i = 0; i < sizeof registry / sizeof *registry; i++)
+    for (size_t i = 0; i < N_SCHEMAS; i++)
         if (registry[i]->format == f)
             return registry[i];
     return NULL;
 }
 
+static const nbi_json *find_field(const nbi_json *row, const nbi_field *f)
+{
+    const nbi_json *v = nbi_json_get(row, f->name);
+    const nbi_json *other = f->other && nbi_json_is_null(v) ? nbi_json_get(row, f->other) : NULL;
+    return other ? other : v;
+}
+
+/* A field of another type than the format wants. */
+typedef struct mismatch {
+    const nbi_json *v; /* NULL: none */
+    const char *expected;
+} mismatch;
+
+/* Whether a row has all fields of a format, and the first with another type. */
+static bool has_fields(const nbi_schema *s, const nbi_json *row, mismatch *wrong)
+{
+    const nbi_json *first = NULL;
+    *wrong = (mismatch){NULL, NULL};
+    for (size_t i = 0; i < sizeof s->fields / sizeof *s->fields && s->fields[i].name; i++) {
+        const nbi_field *f = &s->fields[i];
+        const nbi_json *v = find_field(row, f);
+        if (!v)
+            return false;
+        bool text = f->text, list = f->list;
+        if (text && list && first)
+            text = !(list = first->type == NBI_JT_ARRAY);
+        bool fits = (text && v->type == NBI_JT_STRING) || (list && v->type == NBI_JT_ARRAY);
+        if (!fits && !wrong->v)
+            *wrong = (mismatch){v, text && list ? "a text or a list" : text ? "a text" : "a list"};
+        first = first ? first : v;
+    }
+    return first != NULL;
+}
+
 const nbi_schema *nbi_schema_guess(const nbi_json *row)
 {
-    for (size_t i = 0; i < sizeof registry / sizeof *registry; i++)
-        if (registry[i]->matches && registry[i]->matches(row))
-            return registry[i];
+    for (size_t i = 0; i < N_SCHEMAS; i++) {
+        const nbi_schema *s = registry[i];
+        mismatch wrong;
+        if (has_fields(s, row, &wrong) && !wrong.v && !(s->refuses && s->refuses(row)))
+            return s;
+    }
     return NULL;
 }
 
@@ -82,6 +120,28 @@ nb_status nbi_row_fail(const nbi_row *row, const char *field, nb_error *err, con
     va_end(ap);
     return nbi_fail(err, NB_DATA, "%s:%lld: field \"%s\": %s", row->path, (long long)row->line,
                     field, text);
+}
+
+nb_status nbi_schema_unknown(const nbi_row *row, nb_error *err)
+{
+    for (size_t i = 0; i < N_SCHEMAS; i++) {
+        mismatch wrong;
+        if (has_fields(registry[i], row->v, &wrong) && wrong.v)
+            return nbi_row_fail(row, wrong.v->key, err,
+                                "found %s, expected %s; the row looks like format %s, which needs "
+                                "%s",
+                                nbi_json_type_text(wrong.v), wrong.expected, registry[i]->name,
+                                registry[i]->needs);
+    }
+    nbi_strbuf found = {0};
+    nbi_schema_fields(row->v, &found);
+    nb_status st = nbi_fail(err, NB_DATA,
+                            "%s:%lld: no known format has the fields %s; name them with template "
+                            "(\"...{column}...\") or text_column, or use instruction+output, "
+                            "messages, prompt+completion, text or input_ids",
+                            row->path, (long long)row->line, nbi_strbuf_str(&found));
+    nbi_strbuf_free(&found);
+    return st;
 }
 
 static nb_status missing(const nbi_schema *s, const nbi_row *row, const char *field, nb_error *err)

@@ -57,6 +57,12 @@ typedef struct nbi_rendering {
     NBI_ARRAY(int32_t) ids, labels;
 } nbi_rendering;
 
+/* A field by which a format is found. */
+typedef struct nbi_field {
+    const char *name, *other; /* other: a second spelling, may be NULL */
+    bool text, list;          /* its type; both: either, but that of the first field */
+} nbi_field;
+
 typedef struct nbi_schema {
     nb_data_format format;
     const char *name;
@@ -64,8 +70,9 @@ typedef struct nbi_schema {
     nb_train_on train_on; /* what DEFAULT means */
     bool needs_tokenizer;
     bool string_answer; /* ASSISTANT and LAST mean the same as COMPLETION */
-    /* Whether a row looks like this format; NULL: never found by itself. */
-    bool (*matches)(const nbi_json *row);
+    nbi_field
+        fields[2]; /* a row that has them looks like this format; none: never found by itself */
+    bool (*refuses)(const nbi_json *row); /* rows that look like it and are not; may be NULL */
     nb_status (*prepare)(nbi_layout *l, const nbi_row *first, nb_error *err); /* may be NULL */
     nb_status (*render)(const nbi_layout *l, const nbi_row *row, nbi_rendering *out, nb_error *err);
 } nbi_schema;
@@ -76,6 +83,8 @@ extern const nbi_schema nbi_schema_alpaca, nbi_schema_instruction, nbi_schema_me
 const nbi_schema *nbi_schema_find(nb_data_format f);
 /* The format of a row by its fields; NULL when none fits. */
 const nbi_schema *nbi_schema_guess(const nbi_json *row);
+/* NB_DATA for a row that no format fits: names the nearest one with the field of another type. */
+nb_status nbi_schema_unknown(const nbi_row *row, nb_error *err);
 /* "a", "b", "c": the fields a row has, at most a few. */
 void nbi_schema_fields(const nbi_json *row, nbi_strbuf *out);
 

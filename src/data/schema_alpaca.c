@@ -16,17 +16,6 @@ typedef struct words {
     const char *with_input, *without_input, *answer;
 } words;
 
-static bool has_text(const nbi_json *row, const char *field)
-{
-    const nbi_json *v = nbi_json_get(row, field);
-    return v && v->type == NBI_JT_STRING;
-}
-
-static bool matches(const nbi_json *row)
-{
-    return has_text(row, "instruction") && has_text(row, "output");
-}
-
 /* Fields of relatives of this format that would change the text. */
 static nb_status refuse_extras(const nbi_schema *s, const nbi_row *row, nb_error *err)
 {
@@ -93,7 +82,7 @@ const nbi_schema nbi_schema_alpaca = {
     .train_on = NB_TRAIN_COMPLETION,
     .needs_tokenizer = true,
     .string_answer = true,
-    .matches = matches,
+    .fields = {{.name = "instruction", .text = true}, {.name = "output", .text = true}},
     .render = render_alpaca,
 };
 

@@ -86,12 +86,6 @@ static nb_status render(const nbi_layout *l, const nbi_row *row, nbi_rendering *
     return st;
 }
 
-static bool matches(const nbi_json *row)
-{
-    const nbi_json *v = nbi_json_get(row, "messages");
-    return v && v->type == NBI_JT_ARRAY;
-}
-
 static nb_status prepare(nbi_layout *l, const nbi_row *first, nb_error *err)
 {
     (void)first;
@@ -107,7 +101,7 @@ const nbi_schema nbi_schema_messages = {
     .needs = "\"messages\", a list of {\"role\", \"content\"}",
     .train_on = NB_TRAIN_ASSISTANT,
     .needs_tokenizer = true,
-    .matches = matches,
+    .fields = {{.name = "messages", .list = true}},
     .prepare = prepare,
     .render = render,
 };

@@ -49,14 +49,11 @@ static nb_status render(const nbi_layout *l, const nbi_row *row, nbi_rendering *
     return st;
 }
 
-static bool matches(const nbi_json *row)
+/* Rated completions are not to be imitated as they are. */
+static bool is_rated(const nbi_json *row)
 {
-    const nbi_json *p = nbi_json_get(row, "prompt"), *c = nbi_json_get(row, "completion");
-    /* rated completions are not to be imitated as they are */
     const nbi_json *label = nbi_json_get(row, "label");
-    if (label && label->type == NBI_JT_BOOL)
-        return false;
-    return p && c && p->type == c->type && (p->type == NBI_JT_STRING || p->type == NBI_JT_ARRAY);
+    return label && label->type == NBI_JT_BOOL;
 }
 
 const nbi_schema nbi_schema_prompt_completion = {
@@ -65,6 +62,8 @@ const nbi_schema nbi_schema_prompt_completion = {
     .needs = "\"prompt\" and \"completion\"",
     .train_on = NB_TRAIN_COMPLETION,
     .needs_tokenizer = true,
-    .matches = matches,
+    .fields = {{.name = "prompt", .text = true, .list = true},
+               {.name = "completion", .text = true, .list = true}},
+    .refuses = is_rated,
     .render = render,
 };

@@ -35,12 +35,6 @@ static nb_status render(const nbi_layout *l, const nbi_row *row, nbi_rendering *
     return NB_OK;
 }
 
-static bool matches(const nbi_json *row)
-{
-    const nbi_json *v = nbi_json_get(row, "text");
-    return v && v->type == NBI_JT_STRING;
-}
-
 const nbi_schema nbi_schema_text = {
     .format = NB_DATA_TEXT,
     .name = "text",
@@ -48,7 +42,7 @@ const nbi_schema nbi_schema_text = {
     .train_on = NB_TRAIN_ALL,
     .needs_tokenizer = true,
     .string_answer = true,
-    .matches = matches,
+    .fields = {{.name = "text", .text = true}},
     .prepare = prepare,
     .render = render,
 };

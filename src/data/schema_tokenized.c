@@ -107,20 +107,12 @@ static nb_status render(const nbi_layout *l, const nbi_row *row, nbi_rendering *
     return st;
 }
 
-static bool matches(const nbi_json *row)
-{
-    const nbi_json *v = nbi_json_get(row, "input_ids");
-    if (!v)
-        v = nbi_json_get(row, "ids");
-    return v && v->type == NBI_JT_ARRAY;
-}
-
 const nbi_schema nbi_schema_tokenized = {
     .format = NB_DATA_TOKENIZED,
     .name = "tokenized",
     .needs = "\"input_ids\" (or \"ids\"), usually with \"labels\"",
     .train_on = NB_TRAIN_COMPLETION,
     .string_answer = true,
-    .matches = matches,
+    .fields = {{.name = "input_ids", .other = "ids", .list = true}},
     .render = render,
 };

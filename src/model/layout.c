@@ -11,11 +11,6 @@ bool nbi_part_is_norm(nbi_part p)
            p == NBI_PART_K_NORM || p == NBI_PART_FINAL_NORM;
 }
 
-bool nbi_part_is_linear(nbi_part p)
-{
-    return p != NBI_PART_EMBED && !nbi_part_is_norm(p);
-}
-
 static const char *pattern(const nb_family *f, nbi_part part)
 {
     switch (part) {

@@ -35,8 +35,7 @@ typedef struct nbi_tensor_spec {
     char name[NBI_MAX_MODULE + 16]; /* module + ".weight" or ".bias" */
 } nbi_tensor_spec;
 
-/* Parts held by an nb_linear (the head included), and RMSNorm weights. */
-bool nbi_part_is_linear(nbi_part p);
+/* RMSNorm weights; every other part but the embedding is held by an nb_linear. */
 bool nbi_part_is_norm(nbi_part p);
 
 typedef nb_status nbi_tensor_visit(void *user, const nbi_tensor_spec *s, nb_error *err);

@@ -159,7 +159,7 @@ static nb_status run_byte_level(const void *param, nbi_run *run)
 
 typedef struct metaspace {
     nbi_pattern mark; /* the replacement character */
-    enum { SCHEME_ALWAYS, SCHEME_FIRST, SCHEME_NEVER } scheme;
+    enum scheme { SCHEME_ALWAYS, SCHEME_FIRST, SCHEME_NEVER } scheme;
     bool split;
 } metaspace;
 
@@ -170,7 +170,7 @@ static nb_status load_scheme(nbi_load *l, const nbi_json *v, metaspace *p)
     bool prefix = true, found = m == NULL;
     for (int i = 0; m && i < 3; i++) {
         if (nbi_json_equals(m, names[i])) {
-            p->scheme = i;
+            p->scheme = (enum scheme)i;
             found = true;
         }
     }

@@ -37,21 +37,22 @@ static nb_status open_optional(nbi_arena *arena, const char *dir, const char *na
 }
 
 /* "text" or {"content": "text", ...} */
-static nb_status set_role(nb_tokenizer *t, int role, const nbi_json *v, const char *file,
-                          const nb_log *log, nb_error *err)
+static nb_status set_role(nb_tokenizer *t, int role, const nbi_json *v, const char *dir,
+                          const char *file, const nb_log *log, nb_error *err)
 {
     const nbi_json *text = v->type == NBI_JT_OBJECT ? nbi_json_get(v, "content") : v;
     if (nbi_json_is_null(v))
         return NB_OK;
     if (!text || text->type != NBI_JT_STRING || strlen(text->text) != text->text_len)
-        return nbi_fail(err, NB_FORMAT,
-                        "%s: byte %zu: \"%s\" must be a string without NUL characters, an object "
-                        "with such a \"content\", or null",
-                        file, v->offset, role_keys[role]);
+        return nbi_fail(
+            err, NB_FORMAT,
+            "%s/%s: byte %zu: \"%s\" must be a string without NUL characters, an object "
+            "with such a \"content\", or null",
+            dir, file, v->offset, role_keys[role]);
     t->roles[role] = nb_tokenizer_token_id(t, text->text);
     if (t->roles[role] < 0)
-        nbi_log(log, NB_LOG_WARN, "%s: %s \"%s\" is not in the vocabulary", file, role_keys[role],
-                text->text);
+        nbi_log(log, NB_LOG_WARN, "%s/%s: %s \"%s\" is not in the vocabulary", dir, file,
+                role_keys[role], text->text);
     return NB_OK;
 }
 
@@ -66,33 +67,37 @@ static void guess_roles(nb_tokenizer *t)
     }
 }
 
-static nb_status load_roles(nb_tokenizer *t, const nbi_json *config, const nbi_json *map,
-                            const nb_log *log, nb_error *err)
+static nb_status load_roles(nb_tokenizer *t, const char *dir, const nbi_json *config,
+                            const nbi_json *map, const nb_log *log, nb_error *err)
 {
     for (int role = 0; role < NBI_ROLES; role++) {
         const nbi_json *v = nbi_json_get(config, role_keys[role]);
         if (v)
-            NBI_TRY(set_role(t, role, v, "tokenizer_config.json", log, err));
+            NBI_TRY(set_role(t, role, v, dir, "tokenizer_config.json", log, err));
         else if ((v = nbi_json_get(map, role_keys[role])) != NULL)
-            NBI_TRY(set_role(t, role, v, "special_tokens_map.json", log, err));
+            NBI_TRY(set_role(t, role, v, dir, "special_tokens_map.json", log, err));
     }
     if (!config && !map)
         guess_roles(t);
     return NB_OK;
 }
 
-static nb_status keep_template(nb_tokenizer *t, const char *s, size_t n, nb_error *err)
+static nb_status keep_template(nb_tokenizer *t, const char *dir, const char *file, const char *s,
+                               size_t n, nb_error *err)
 {
     if (n > MAX_TEMPLATE)
-        return nbi_fail(err, NB_LIMIT, "a chat template of %zu bytes; at most %d", n, MAX_TEMPLATE);
+        return nbi_fail(err, NB_LIMIT, "%s/%s: a chat template of %zu bytes; at most %d", dir, file,
+                        n, MAX_TEMPLATE);
     if (n > 0 && memchr(s, 0, n))
-        return nbi_fail(err, NB_FORMAT, "the chat template holds a NUL character");
+        return nbi_fail(err, NB_FORMAT, "%s/%s: the chat template holds a NUL character", dir,
+                        file);
     t->chat_template = nbi_arena_strndup(&t->arena, s, n);
     return t->chat_template ? NB_OK : nbi_fail_nomem(err, "the chat template", n);
 }
 
 /* A string, or a list of {"name": ..., "template": ...} of which "default" is meant. */
-static nb_status template_from_config(nb_tokenizer *t, const nbi_json *config, nb_error *err)
+static nb_status template_from_config(nb_tokenizer *t, const char *dir, const nbi_json *config,
+                                      nb_error *err)
 {
     const nbi_json *v = nbi_json_get(config, "chat_template");
     if (nbi_json_is_null(v))
@@ -109,10 +114,10 @@ static nb_status template_from_config(nb_tokenizer *t, const nbi_json *config, n
     }
     if (v->type != NBI_JT_STRING)
         return nbi_fail(err, NB_FORMAT,
-                        "tokenizer_config.json: byte %zu: \"chat_template\" must be a string or a "
-                        "list of named templates",
-                        v->offset);
-    return keep_template(t, v->text, v->text_len, err);
+                        "%s/tokenizer_config.json: byte %zu: \"chat_template\" must be a string or "
+                        "a list of named templates",
+                        dir, v->offset);
+    return keep_template(t, dir, "tokenizer_config.json", v->text, v->text_len, err);
 }
 
 static nb_status load_template(nb_tokenizer *t, const char *dir, const nbi_json *config,
@@ -126,10 +131,10 @@ static nb_status load_template(nb_tokenizer *t, const char *dir, const nbi_json 
     if (nbi_path_exists(path)) {
         st = nbi_read_file(path, MAX_TEMPLATE, &text, &n, err);
         if (st == NB_OK)
-            st = keep_template(t, text, n, err);
+            st = keep_template(t, dir, "chat_template.jinja", text, n, err);
         nbi_free(text);
     } else {
-        st = template_from_config(t, config, err);
+        st = template_from_config(t, dir, config, err);
     }
     nbi_free(path);
     return st;
@@ -146,7 +151,7 @@ nb_status nbi_tokenizer_load_roles(nb_tokenizer *t, const char *dir, const nb_lo
     nbi_arena_init(&trees, NBI_MEM_IO);
     NBI_TRY_GOTO(open_optional(&trees, dir, "tokenizer_config.json", &config, err), done);
     NBI_TRY_GOTO(open_optional(&trees, dir, "special_tokens_map.json", &map, err), done);
-    NBI_TRY_GOTO(load_roles(t, config, map, log, err), done);
+    NBI_TRY_GOTO(load_roles(t, dir, config, map, log, err), done);
     NBI_TRY_GOTO(load_template(t, dir, config, err), done);
     nb_encoding e = {0};
     st = nb_tokenizer_encode(t, "", 0, NB_ENCODE_SPECIAL, &e, err);

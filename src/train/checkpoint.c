@@ -157,6 +157,8 @@ nb_status nbi_run_save_final(nbi_run *run, nb_error *err)
         if (st == NB_OK)
             st = nbi_publish_files(d.tmp, run->r->output_dir, err);
         nbi_safedir_abort(&d);
+        if (st == NB_OK)
+            nbi_output_clear_other(run);
     }
     return st == NB_OK ? st : nbi_fail_prefix(err, st, "saving in %s", run->r->output_dir);
 }

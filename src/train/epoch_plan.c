@@ -3,6 +3,25 @@
 
 #include <math.h>
 #include "base/fail.h"
+#include "base/log.h"
+
+nb_status nbi_trained_rows(const nb_dataset *d, const char *use, const nb_log *log, nb_error *err)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < d->n; i++)
+        n += d->rows[i].n_trained == 0;
+    if (n == d->n)
+        return nbi_fail(err, NB_DATA,
+                        "%s: none of the %zu rows for %s has a trained token after its first one; "
+                        "nothing predicts the first token",
+                        d->path, n, use);
+    if (n > 0)
+        nbi_log(log, NB_LOG_WARN,
+                "%s: %zu row%s left out of %s: only the first token is trained, and nothing "
+                "predicts the first token",
+                d->path, n, n > 1 ? "s" : "", use);
+    return NB_OK;
+}
 
 void nbi_epoch_free(nbi_epoch *e)
 {
@@ -29,6 +48,20 @@ static bool starts_new(filling *f, const nbi_batching *b, int64_t tokens)
     return f->packs++ == 0;
 }
 
+static nb_status order_rows(nbi_epoch *e, const nbi_batching *b, uint32_t epoch, nb_error *err)
+{
+    size_t n, kept = 0;
+    NBI_TRY(nb_order_epoch(b->order, epoch, b->data->n, e->rows, &n, err));
+    for (size_t i = 0; i < n; i++)
+        if (b->data->rows[e->rows[i]].n_trained > 0)
+            e->rows[kept++] = e->rows[i];
+    e->n_rows = kept;
+    if (kept == 0)
+        return nbi_fail(err, NB_DATA, "epoch %u: none of its %zu rows has a trained token", epoch,
+                        n);
+    return NB_OK;
+}
+
 nb_status nbi_epoch_make(nbi_epoch *e, const nbi_batching *b, uint32_t epoch, nb_error *err)
 {
     size_t n = b->data->n;
@@ -40,7 +73,7 @@ nb_status nbi_epoch_make(nbi_epoch *e, const nbi_batching *b, uint32_t epoch, nb
         e->rows = rows;
         e->cap = n;
     }
-    NBI_TRY(nb_order_epoch(b->order, epoch, n, e->rows, &e->n_rows, err));
+    NBI_TRY(order_rows(e, b, epoch, err));
     e->starts.n = 0;
     for (size_t i = 0; i < e->n_rows; i++)
         if (starts_new(&f, b, b->data->rows[e->rows[i]].n) && !nbi_array_push(&e->starts, i))
@@ -59,6 +92,17 @@ static nb_status updates_of(nbi_epoch *e, const nbi_batching *b, uint32_t epoch,
     return NB_OK;
 }
 
+/* Every line of a sample_order file has rows to train on. */
+static nb_status check_order(const nbi_batching *b, nb_error *err)
+{
+    nbi_epoch e = {0};
+    nb_status st = NB_OK;
+    for (size_t i = 0; st == NB_OK && i + 1 < b->order->fixed_start.n; i++)
+        st = nbi_epoch_make(&e, b, (uint32_t)i, err);
+    nbi_epoch_free(&e);
+    return st;
+}
+
 nb_status nbi_total_updates(const nbi_batching *b, double epochs, int64_t max_steps, int64_t *total,
                             nb_error *err)
 {
@@ -68,7 +112,7 @@ nb_status nbi_total_updates(const nbi_batching *b, double epochs, int64_t max_st
     bool varies = b->packing || b->order->fixed_start.n > 0;
     *total = max_steps;
     if (max_steps > 0)
-        return NB_OK;
+        return check_order(b, err);
     if (!(epochs > 0 && epochs <= 1e6))
         return nbi_fail(err, NB_CONFIG, "num_train_epochs is %g, expected more than 0", epochs);
     for (uint32_t i = 0; st == NB_OK && (double)i < epochs; i++) {

@@ -14,6 +14,13 @@ typedef struct nbi_batching {
     int64_t pack_tokens;
 } nbi_batching;
 
+/* A row is trained when a token of it has something before it to be predicted from. The data layer
+ * keeps rows whose only label stands at their first token; epochs and evaluations leave them out,
+ * so that every batch has a token to learn from. Says how many there are; NB_DATA when there are no
+ * others. `use`: "training" or "evaluation", for the message. */
+nb_status nbi_trained_rows(const nb_dataset *d, const char *use, const nb_log *log,
+                           nb_error *err) NB_MUST_CHECK;
+
 /* One epoch: micro-batch i holds rows[starts[i] .. starts[i+1]). Zero-initialise; reused. */
 typedef struct nbi_epoch {
     uint32_t *rows;
@@ -22,6 +29,7 @@ typedef struct nbi_epoch {
     size_t n_batches;
 } nbi_epoch;
 
+/* The trained rows in order. NB_DATA when the epoch has none. */
 nb_status nbi_epoch_make(nbi_epoch *e, const nbi_batching *b, uint32_t epoch,
                          nb_error *err) NB_MUST_CHECK;
 void nbi_epoch_free(nbi_epoch *e);

@@ -4,6 +4,7 @@
 #include "base/fail.h"
 #include "base/log.h"
 #include "train/assembly.h"
+#include "train/epoch_plan.h"
 #include "train/evaluator.h"
 
 /* Tokens of one pass unless a row is longer. */
@@ -27,9 +28,10 @@ static nb_status load_data(evaluation *e, const nb_recipe *r, const nb_data_conf
     nb_error first = {NB_OK, ""};
     if (!path)
         return nbi_fail(err, NB_CONFIG, "data: not given; name the file of rows (--data FILE)");
-    nb_status st =
-        nb_dataset_load(&e->data, path, &r->data_config, e->parts.tok, vocab, log, &first);
-    if (st == NB_DATA && given->format != r->data_config.format) {
+    nb_data_config layout = r->data_config;
+    layout.stop = given->stop;
+    nb_status st = nb_dataset_load(&e->data, path, &layout, e->parts.tok, vocab, log, &first);
+    if (st == NB_DATA && given->format != layout.format) {
         nbi_log(log, NB_LOG_NOTE, "%s is not in the layout of the adapter's training (%s)", path,
                 first.message);
         return nb_dataset_load(&e->data, path, given, e->parts.tok, vocab, log, err);
@@ -39,10 +41,13 @@ static nb_status load_data(evaluation *e, const nb_recipe *r, const nb_data_conf
     return st;
 }
 
-static nb_status open_evaluation(evaluation *e, nb_recipe *r, const nb_log *log, nb_error *err)
+static nb_status open_evaluation(evaluation *e, nb_recipe *r, const nb_train_hooks *hooks,
+                                 nb_error *err)
 {
+    const nb_log *log = hooks ? hooks->log : NULL;
     NBI_TRY(nb_recipe_finish(r, log, err));
     nb_data_config given = r->data_config;
+    given.stop = hooks ? hooks->stop : NULL;
     if (r->adapter)
         NBI_TRY(nbi_recipe_adopt(r, r->adapter, true, log, err));
     NBI_TRY(nbi_assembly_open(&e->parts, r, false, log, err));
@@ -50,6 +55,7 @@ static nb_status open_evaluation(evaluation *e, nb_recipe *r, const nb_log *log,
         NBI_TRY(nb_adapter_load(&e->parts.adapter, e->parts.model, r->adapter, r->seed, false, log,
                                 err));
     NBI_TRY(load_data(e, r, &given, log, err));
+    NBI_TRY(nbi_trained_rows(e->data, "evaluation", log, err));
     e->max_rows = e->data->max_tokens > PASS_TOKENS ? e->data->max_tokens : PASS_TOKENS;
     if (e->max_rows > e->data->total_tokens)
         e->max_rows = e->data->total_tokens;
@@ -155,7 +161,7 @@ nb_status nb_evaluate(nb_recipe *r, const char *save_logits_to, const nb_train_h
 {
     evaluation e = {0};
     nb_eval_result local;
-    nb_status st = open_evaluation(&e, r, hooks ? hooks->log : NULL, err);
+    nb_status st = open_evaluation(&e, r, hooks, err);
     if (st == NB_OK) {
         nbi_eval_setup s = {.model = e.parts.model,
                             .ws = e.ws,

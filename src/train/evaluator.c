@@ -21,20 +21,17 @@ static void end_group(sums *s)
     s->group_tokens = s->group_rows = 0;
 }
 
-/* Rows [first, first + n) in one pass. */
-static nb_status pass(const nbi_eval_setup *e, size_t first, size_t n, sums *s, nb_error *err)
+static nb_status pass(const nbi_eval_setup *e, const uint32_t *rows, size_t n, sums *s,
+                      nb_error *err)
 {
-    uint32_t rows[256];
-    for (size_t i = 0; i < n; i++)
-        rows[i] = (uint32_t)(first + i);
     NBI_TRY(nb_batch_make(e->batch, e->data, rows, n, 0, err));
     const nb_batch *b = &e->batch->batch;
     nb_model_forward(e->model, e->ws, b, NULL, false);
     nb_loss loss = nb_model_loss(e->model, e->ws, b, 0, false, NULL);
     if (!isfinite(loss.sum))
         return nbi_fail(err, NB_NUMERIC,
-                        "evaluation: the loss of rows %zu to %zu of %s is not finite", first,
-                        first + n - 1, e->data->path);
+                        "evaluation: the loss of rows %u to %u of %s is not finite", rows[0],
+                        rows[n - 1], e->data->path);
     s->loss += loss.sum;
     s->group_loss += loss.sum;
     s->group_tokens += loss.tokens;
@@ -46,13 +43,13 @@ static nb_status pass(const nbi_eval_setup *e, size_t first, size_t n, sums *s, 
     return NB_OK;
 }
 
-/* How many rows from `first` fit one pass without going beyond their group. */
-static size_t take(const nbi_eval_setup *e, size_t first)
+/* How many of the `left` rows fit one pass. */
+static size_t take(const nbi_eval_setup *e, const uint32_t *rows, size_t left)
 {
-    int64_t tokens = 0, left = e->group - (int64_t)first % e->group;
+    int64_t tokens = 0;
     size_t n = 0;
-    while (first + n < e->data->n && (int64_t)n < left && n < 256) {
-        tokens += e->data->rows[first + n].n;
+    while (n < left) {
+        tokens += e->data->rows[rows[n]].n;
         if (n > 0 && tokens > e->max_rows)
             break;
         n++;
@@ -60,27 +57,46 @@ static size_t take(const nbi_eval_setup *e, size_t first)
     return n;
 }
 
+/* The batches of the Trainer one after the other, each in as many passes as it takes. */
+static nb_status all_groups(const nbi_eval_setup *e, const uint32_t *rows, size_t n, sums *s,
+                            nb_error *err)
+{
+    size_t group = (size_t)e->group;
+    for (size_t i = 0; i < n;) {
+        size_t left = group - i % group;
+        if (e->hooks && e->hooks->stop && *e->hooks->stop)
+            return nbi_fail(err, NB_INTERRUPTED, "interrupted while evaluating");
+        size_t k = take(e, rows + i, left < n - i ? left : n - i);
+        NBI_TRY(pass(e, rows + i, k, s, err));
+        i += k;
+        if (i == n || i % group == 0)
+            end_group(s);
+    }
+    return NB_OK;
+}
+
 nb_status nbi_evaluate_set(const nbi_eval_setup *e, nb_eval_result *result, nb_error *err)
 {
     sums s = {0};
     double begin = nbi_clock();
-    for (size_t i = 0; i < e->data->n;) {
-        if (e->hooks && e->hooks->stop && *e->hooks->stop)
-            return nbi_fail(err, NB_INTERRUPTED, "interrupted while evaluating");
-        size_t n = take(e, i);
-        NBI_TRY(pass(e, i, n, &s, err));
-        i += n;
-        if (i == e->data->n || (int64_t)i % e->group == 0)
-            end_group(&s);
-    }
+    size_t n = 0;
+    uint32_t *rows = nbi_alloc(NBI_MEM_OTHER, (e->data->n + 1) * sizeof(*rows));
+    if (!rows)
+        return nbi_fail_nomem(err, "the list of rows", (e->data->n + 1) * sizeof(*rows));
+    for (size_t i = 0; i < e->data->n; i++)
+        if (e->data->rows[i].n_trained > 0)
+            rows[n++] = (uint32_t)i;
+    nb_status st = all_groups(e, rows, n, &s, err);
+    nbi_free(rows);
+    NBI_TRY(st);
     double mean = s.loss / (double)(s.tokens > 0 ? s.tokens : 1);
-    *result =
-        (nb_eval_result){.loss = e->mean_of_batches ? s.weighted / (double)s.rows : mean,
-                         .perplexity = exp(mean),
-                         .token_accuracy = (double)s.hits / (double)(s.tokens > 0 ? s.tokens : 1),
-                         .trained_tokens = s.tokens,
-                         .rows = s.rows,
-                         .tokens = s.all_tokens,
-                         .seconds = nbi_clock() - begin};
+    *result = (nb_eval_result){
+        .loss = e->mean_of_batches ? s.weighted / (double)(s.rows > 0 ? s.rows : 1) : mean,
+        .perplexity = exp(mean),
+        .token_accuracy = (double)s.hits / (double)(s.tokens > 0 ? s.tokens : 1),
+        .trained_tokens = s.tokens,
+        .rows = s.rows,
+        .tokens = s.all_tokens,
+        .seconds = nbi_clock() - begin};
     return NB_OK;
 }

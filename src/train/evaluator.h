@@ -12,8 +12,8 @@ typedef struct nbi_eval_setup {
     nb_workspace *ws;
     int64_t max_rows; /* tokens the workspace takes; at least the longest row */
     nb_batch_buffer *batch;
-    const nb_dataset *data;
-    int64_t group; /* rows of a batch as the Trainer counts them */
+    const nb_dataset *data; /* rows without a trained token are left out: nbi_trained_rows */
+    int64_t group;          /* rows of a batch as the Trainer counts them */
     bool
         mean_of_batches; /* average of batch means weighted by examples instead of the token mean */
     const nb_train_hooks *hooks;

@@ -6,7 +6,8 @@
 
 /* Moves every file of the folder `from` into the folder `to` (same file system), replacing files of
  * the same name. A failure puts back what was there before: `to` holds the old set or the new one.
- */
+ * The file without which nothing loads (adapter_config.json, config.json) leaves first and comes
+ * last: a process that is killed meanwhile leaves a folder that does not load, never a mixture. */
 nb_status nbi_publish_files(const char *from, const char *to, nb_error *err) NB_MUST_CHECK;
 
 #endif

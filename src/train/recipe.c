@@ -132,8 +132,9 @@ static nb_status put_silent(nb_recipe *r, const nbi_silent_key *k, const nbi_jso
         int n = (int)strlen(k->allowed) - 1; /* without the sign for nothing */
         n -= n > 0;
         return nbi_fail(err, NB_UNSUPPORTED,
-                        "%s: %s \"%.100s\" is not supported by this version; %s%.*s", where,
-                        k->name, s, n ? "allowed: " : "leave it out", n, k->allowed);
+                        "%s: %s \"%.100s\" is not supported by this version; %s%.*s%s%s", where,
+                        k->name, s, n ? "allowed: " : "leave it out", n, k->allowed,
+                        k->why ? "; " : "", k->why ? k->why : "");
     }
     if (k->why && !empty && strcmp(s, "false") != 0 && strcmp(s, "none") != 0)
         return nbi_recipe_note(r, NB_LOG_NOTE, err, "%s: no effect: %s", k->name, k->why);
@@ -142,8 +143,12 @@ static nb_status put_silent(nb_recipe *r, const nbi_silent_key *k, const nbi_jso
 
 static nb_status put_unknown(const char *name, const char *where, nb_error *err)
 {
+    const char *nearest = nbi_key_nearest(name);
+    if (!nearest)
+        return nbi_fail(err, NB_CONFIG, "%s: unknown key \"%s\" (nibble train --help lists all)",
+                        where, name);
     return nbi_fail(err, NB_CONFIG, "%s: unknown key \"%s\"; did you mean \"%s\"?", where, name,
-                    nbi_key_nearest(name));
+                    nearest);
 }
 
 /* One key: by its own name or an alias, or one without effect. */
@@ -186,11 +191,7 @@ nb_status nb_recipe_read(nb_recipe *r, const char *path, nb_error *err)
     r->path = nbi_arena_strndup(&r->arena, path, strlen(path));
     nb_status st = r->path ? nbi_yaml_parse_file(&scratch, path, &doc, err)
                            : nbi_fail_nomem(err, path, strlen(path));
-    if (st == NB_FORMAT) { /* a recipe that is no YAML is a wrong setting */
-        st = NB_CONFIG;
-        if (err)
-            err->code = st;
-    }
+    st = nbi_fail_format_as(err, st, NB_CONFIG); /* a recipe that is no YAML is a wrong setting */
     if (st == NB_OK)
         st = put_all(r, path, doc, err);
     nbi_arena_free(&scratch);
@@ -219,11 +220,7 @@ nb_status nb_recipe_set(nb_recipe *r, const char *key, const char *value, nb_err
     nb_status st = nbi_strbuf_check(&where, err);
     if (st == NB_OK)
         st = flag_value(&scratch, key, where.s, value, &plain, &v, err);
-    if (st == NB_FORMAT) {
-        st = NB_CONFIG;
-        if (err)
-            err->code = st;
-    }
+    st = nbi_fail_format_as(err, st, NB_CONFIG);
     if (st == NB_OK)
         st = put(r, key, v, where.s, FLAGS, err);
     nbi_strbuf_free(&where);

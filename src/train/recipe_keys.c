@@ -134,7 +134,7 @@ const nbi_key nbi_keys[] = {
          "never train eos, as collators with pad = eos do"),
     INT("max_rows", "data", data_config.max_rows, 0, MANY, "0", "all", "rows read from the data"),
     BOOL("packing", "data", packing, "false",
-         "accepted: rows are never padded and never mixed, so nothing is left to pack"),
+         "per_device_train_batch_size counts packs of rows, each of at most max_seq_length tokens"),
     BOOL("shuffle", "data", shuffle, "true", "shuffle the rows of each epoch"),
     TEXT("sample_order", "data", sample_order, "FILE", "order of the rows: one JSON list an epoch"),
 
@@ -198,7 +198,8 @@ const nbi_key nbi_keys[] = {
            "epoch, or steps with eval_steps, when there are rows for it", "when to evaluate"),
     INT("eval_steps", "run", eval_steps, 1, MANY, NULL, "logging_steps",
         "updates between two evaluations"),
-    BOOL("eval_on_start", "run", eval_on_start, "false", "evaluate before the first step"),
+    OTHER("eval_on_start", "run", NBI_KEY_BOOL, eval_on_start, "bool",
+          "true when there are rows for it", "evaluate before the first step"),
     CHOICE("eval_loss_reduction", "run", eval_loss_trainer, reductions, "token|trainer", "token",
            NULL, "mean over tokens, or HF's mean over batches weighted by rows"),
     CHOICE("save_strategy", "run", save_strategy, strategies, STRATEGY, "steps", NULL,
@@ -209,166 +210,3 @@ const nbi_key nbi_keys[] = {
            "type of a fully trained model's file"),
 };
 const size_t nbi_keys_n = sizeof nbi_keys / sizeof *nbi_keys;
-
-const nbi_alias nbi_aliases[] = {
-    {"model_name_or_path", "model"},
-    {"base_model_name_or_path", "model"},
-    {"evaluation_strategy", "eval_strategy"},
-    {"max_length", "max_seq_length"},
-    {"bnb_4bit_compute_dtype", "compute_dtype"},
-    {"dtype", "torch_dtype"},
-    {"dataset_text_field", "text_column"},
-    {"r", "lora_r"},
-    {"target_modules", "lora_target_modules"},
-    {"num_threads", "threads"},
-};
-const size_t nbi_aliases_n = sizeof nbi_aliases / sizeof *nbi_aliases;
-
-#define NO_PAD "rows are never padded"
-#define NO_DEVICE "the CPU and its memory are used"
-#define NO_CODE "no code of a model is ever run"
-#define ONLY_LORA "this version trains LoRA adapters of the plain kind"
-
-const nbi_silent_key nbi_silent_keys[] = {
-    {"padding", NULL, NO_PAD},
-    {"padding_side", NULL, NO_PAD},
-    {"pad_token", NULL, NO_PAD},
-    {"pad_to_multiple_of", NULL, NO_PAD},
-    {"group_by_length", NULL, NO_PAD},
-    {"truncation", NULL, "rows are cut when max_seq_length is given"},
-    {"device_map", NULL, NO_DEVICE},
-    {"no_cuda", NULL, NO_DEVICE},
-    {"use_cpu", NULL, NO_DEVICE},
-    {"tf32", NULL, NO_DEVICE},
-    {"low_cpu_mem_usage", NULL, "weights are always mapped or quantised one at a time"},
-    {"use_cache", NULL, NULL},
-    {"use_fast", NULL, "there is one tokenizer"},
-    {"trust_remote_code", NULL, NO_CODE},
-    {"attn_implementation", NULL, "attention is exact and never holds the whole score matrix"},
-    {"gradient_checkpointing", NULL, "this version keeps activations, so it saves no memory"},
-    {"gradient_checkpointing_kwargs", NULL, "this version keeps activations"},
-    {"push_to_hub", NULL, "nothing is ever uploaded"},
-    {"hub_model_id", NULL, "nothing is ever uploaded"},
-    {"report_to", "none all tensorboard -", "the log is train_log.jsonl in output_dir"},
-    {"logging_dir", NULL, "the log is train_log.jsonl in output_dir"},
-    {"run_name", NULL, NULL},
-    {"disable_tqdm", NULL, NULL},
-    {"logging_first_step", NULL, "lines follow logging_steps"},
-    {"overwrite_output_dir", NULL, NULL},
-    {"save_safetensors", "true -", NULL},
-    {"load_best_model_at_end", NULL,
-     "the last weights are kept; the evaluation lines of train_log.jsonl tell which checkpoint is "
-     "best"},
-    {"metric_for_best_model", NULL, "evaluation gives the loss"},
-    {"greater_is_better", NULL, "evaluation gives the loss"},
-    {"data_seed", NULL, "the order of the rows follows seed"},
-    {"dataloader_num_workers", NULL, "rows are tokenised before the run"},
-    {"dataloader_pin_memory", NULL, NO_DEVICE},
-    {"dataloader_drop_last", "false -", NULL},
-    {"dataset_num_proc", NULL, "rows are tokenised on all cores"},
-    {"remove_unused_columns", NULL, "columns that the format does not name are never used"},
-    {"ddp_find_unused_parameters", NULL, NO_DEVICE},
-    {"task_type", "CAUSAL_LM -", NULL},
-    {"peft_type", "LORA -", NULL},
-    {"inference_mode", NULL, NULL},
-    {"bias", "none -", NULL},
-    {"fan_in_fan_out", "false -", NULL},
-    {"init_lora_weights", "true -", ONLY_LORA},
-    {"use_dora", "false -", NULL},
-    {"lora_bias", "false -", NULL},
-    {"modules_to_save", "-", NULL},
-    {"load_in_8bit", "false -", NULL},
-    {"bnb_4bit_quant_storage", NULL, "4-bit codes are held two a byte"},
-    {"do_train", NULL, "the command says what is done"},
-    {"do_eval", NULL, "the command says what is done"},
-};
-const size_t nbi_silent_keys_n = sizeof nbi_silent_keys / sizeof *nbi_silent_keys;
-
-int nbi_key_index(const char *name)
-{
-    for (size_t i = 0; i < nbi_keys_n; i++)
-        if (!strcmp(nbi_keys[i].name, name))
-            return (int)i;
-    return -1;
-}
-
-int nbi_key_find(const char *name)
-{
-    for (size_t i = 0; i < nbi_aliases_n; i++)
-        if (!strcmp(nbi_aliases[i].name, name))
-            return nbi_key_index(nbi_aliases[i].key);
-    return nbi_key_index(name);
-}
-
-static size_t min3(size_t a, size_t b, size_t c)
-{
-    size_t m = a < b ? a : b;
-    return m < c ? m : c;
-}
-
-static size_t distance(const char *a, const char *b)
-{
-    enum { MAX = 64 };
-    size_t n = strlen(a), m = strlen(b), row[MAX + 1];
-    if (n > MAX || m > MAX)
-        return MAX;
-    for (size_t j = 0; j <= m; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t best = min3(diagonal + (a[i - 1] != b[j - 1]), row[j] + 1, row[j - 1] + 1);
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[m];
-}
-
-/* "lr" for learning_rate: the first letters of the words. */
-static bool is_initials(const char *s, const char *key)
-{
-    for (bool start = true; *key; key++) {
-        if (start && *s++ != *key)
-            return false;
-        start = *key == '_';
-    }
-    return *s == 0;
-}
-
-/* Whether `part` stands in `key` as whole words: "epochs" in num_train_epochs. */
-static bool is_words_of(const char *part, const char *key)
-{
-    size_t n = strlen(part);
-    for (const char *at = key; n > 2 && (at = strstr(at, part)); at++)
-        if ((at == key || at[-1] == '_') && (at[n] == 0 || at[n] == '_'))
-            return true;
-    return false;
-}
-
-/* A shorthand counts as one mistake; of two, the longer name is the likelier one. */
-static void consider(const char *name, const char *key, size_t *best, const char **nearest)
-{
-    size_t d = distance(name, key);
-    bool shorthand = is_initials(name, key) || is_words_of(name, key);
-    if (d > 1 && shorthand)
-        d = 1;
-    if (d < *best || (d == *best && shorthand && strlen(key) > strlen(*nearest))) {
-        *best = d;
-        *nearest = key;
-    }
-}
-
-const char *nbi_key_nearest(const char *name)
-{
-    size_t best = SIZE_MAX;
-    const char *nearest = "model";
-    for (size_t i = 0; i < nbi_keys_n; i++)
-        consider(name, nbi_keys[i].name, &best, &nearest);
-    for (size_t i = 0; i < nbi_aliases_n; i++)
-        consider(name, nbi_aliases[i].name, &best, &nearest);
-    for (size_t i = 0; i < nbi_silent_keys_n; i++)
-        consider(name, nbi_silent_keys[i].name, &best, &nearest);
-    return nearest;
-}

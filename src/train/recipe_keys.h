@@ -48,7 +48,7 @@ extern const nbi_alias nbi_aliases[];
 extern const size_t nbi_aliases_n;
 
 /* A key of other tools: any value is accepted (or only those in `allowed`), and one line says `why`
- * nothing follows from it. */
+ * nothing follows from it. A value that is not allowed is refused, with `why` if there is one. */
 typedef struct nbi_silent_key {
     const char *name;
     const char
@@ -62,7 +62,7 @@ extern const size_t nbi_silent_keys_n;
 int nbi_key_index(const char *name);
 /* Index by name or alias. */
 int nbi_key_find(const char *name);
-/* The known key that a wrong one most likely stands for. */
+/* The known key that a wrong one most likely stands for; NULL when none is near. */
 const char *nbi_key_nearest(const char *name);
 
 typedef struct nbi_key_state {

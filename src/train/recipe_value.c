@@ -371,7 +371,10 @@ static void write_choice(const nb_recipe *r, const nbi_key *k, nbi_json_writer *
         memcpy(&value, field(r, k), sizeof value);
     for (const nbi_choice *c = k->choices; c->text; c++)
         if (c->value == value) {
-            nbi_jw_str(w, c->text);
+            if (strcmp(c->text, "true") == 0 || strcmp(c->text, "false") == 0)
+                nbi_jw_bool(w, c->text[0] == 't');
+            else
+                nbi_jw_str(w, c->text);
             return;
         }
     nbi_jw_null(w);

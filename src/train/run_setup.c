@@ -6,7 +6,6 @@
 #include <string.h>
 #include "base/fail.h"
 #include "base/log.h"
-#include "base/safefile.h"
 #include "train/row_layout.h"
 #include "train/trainer.h"
 
@@ -26,18 +25,6 @@ static nb_status check_recipe(nb_recipe *r, const nb_log *log, nb_error *err)
     return NB_OK;
 }
 
-static nb_status open_output(nbi_run *run, nb_error *err)
-{
-    nb_status st = nbi_make_dirs(run->r->output_dir, err);
-    if (st == NB_OK)
-        st = nbi_dirlock_take(run->r->output_dir, &run->lock, err);
-    if (st != NB_OK) {
-        run->lock = -1;
-        return nbi_fail_prefix(err, st, "output_dir");
-    }
-    return NB_OK;
-}
-
 static nb_status open_data(nbi_run *run, nb_error *err)
 {
     const nb_recipe *r = run->r;
@@ -45,16 +32,20 @@ static nb_status open_data(nbi_run *run, nb_error *err)
     NBI_TRY(nb_config_read(&config, run->parts.dir, err));
     int64_t vocab = config.vocab;
     nb_config_free(&config);
-    NBI_TRY(nb_dataset_load(&run->data, r->data, &r->data_config, run->parts.tok, vocab, run->log,
-                            err));
+    nb_data_config rows = r->data_config;
+    rows.stop = run->hooks->stop;
+    NBI_TRY(nb_dataset_load(&run->data, r->data, &rows, run->parts.tok, vocab, run->log, err));
     if (r->eval_data)
-        NBI_TRY(nb_dataset_load(&run->eval, r->eval_data, &r->data_config, run->parts.tok, vocab,
-                                run->log, err));
+        NBI_TRY(
+            nb_dataset_load(&run->eval, r->eval_data, &rows, run->parts.tok, vocab, run->log, err));
     else if (r->eval_rows > 0 || r->eval_fraction > 0)
         NBI_TRY(
             nb_dataset_split(run->data, r->eval_rows, r->eval_fraction, r->seed, &run->eval, err));
     if (run->data->n == 0)
         return nbi_fail(err, NB_DATA, "%s: no row is left for training", r->data);
+    NBI_TRY(nbi_trained_rows(run->data, "training", run->log, err));
+    if (run->eval)
+        NBI_TRY(nbi_trained_rows(run->eval, "evaluation", run->log, err));
     run->order = (nb_order){.seed = r->seed, .shuffle = r->shuffle};
     if (r->sample_order)
         NBI_TRY(nb_order_read(&run->order, r->sample_order, run->data->n, err));
@@ -204,7 +195,7 @@ nb_status nbi_run_open(nbi_run *run, nb_error *err)
 {
     NBI_TRY(check_recipe(run->r, run->log, err));
     run->full = run->r->method == NB_METHOD_FULL;
-    NBI_TRY(open_output(run, err));
+    NBI_TRY(nbi_output_open(run, err));
     NBI_TRY(nbi_assembly_begin(&run->parts, run->r, run->log, err));
     NBI_TRY(open_data(run, err));
     nb_recipe_advise_rows(run->r, (int64_t)run->data->n, run->log);
@@ -232,7 +223,5 @@ void nbi_run_close(nbi_run *run)
     nb_adapter_note_free(&run->note);
     nbi_array_free(&run->saved);
     nbi_assembly_close(&run->parts);
-    if (run->lock >= 0)
-        nbi_dirlock_release(run->lock);
-    run->lock = -1;
+    nbi_output_close(run);
 }

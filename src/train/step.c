@@ -61,7 +61,8 @@ static nb_status fail_norm(const nbi_run *run, nb_error *err)
                     (long long)run->step + 1, name);
 }
 
-/* Trained tokens of the whole accumulated batch, known before its first pass. */
+/* Trained tokens of the whole accumulated batch, known before its first pass; every row of an epoch
+ * has some. */
 static int64_t count_trained(const nbi_run *run)
 {
     int64_t sum = 0;
@@ -97,9 +98,6 @@ nb_status nbi_run_step(nbi_run *run, nb_error *err)
     const nb_recipe *r = run->r;
     int64_t trained = count_trained(run);
     double sum;
-    if (trained == 0)
-        return nbi_fail(err, NB_DATA, "step %lld: no token of its rows is trained",
-                        (long long)run->step + 1);
     NBI_TRY(accumulate(run, trained, &sum, err));
     double norm = nb_grad_norm(&run->parts.model->exec, run->params);
     if (!isfinite(norm))

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/fail.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -11,7 +12,9 @@
 
 struct nbi_train_log {
     int fd;
-    bool broken; /* a write failed: the rest is dropped */
+    bool said;   /* that a line could not be written */
+    bool broken; /* the torn line could not be taken back: the rest is dropped */
+    off_t whole; /* bytes of the lines written */
     const nb_log *log;
     char *path;
     nbi_strbuf line;
@@ -63,9 +66,14 @@ void nbi_train_log_end(nbi_train_log *l)
     nbi_strbuf_putc(&l->line, '\n');
     if (l->broken || l->line.failed)
         return;
-    if (nbi_io_write_all(l->fd, l->line.s, l->line.n) != 0) {
-        l->broken = true;
-        nbi_log(l->log, NB_LOG_WARN, "%s: %s; the training goes on without it", l->path,
-                strerror(errno));
+    if (nbi_io_write_all(l->fd, l->line.s, l->line.n) == 0) {
+        l->whole += (off_t)l->line.n;
+        return;
     }
+    if (!l->said)
+        nbi_log(l->log, NB_LOG_WARN,
+                "%s: %s; the training goes on, lines that cannot be written are missing", l->path,
+                strerror(errno));
+    l->said = true;
+    l->broken = ftruncate(l->fd, l->whole) != 0;
 }

@@ -14,7 +14,8 @@ nb_status nbi_train_log_open(nbi_train_log **out, const char *dir, const nb_log 
 void nbi_train_log_close(nbi_train_log **l);
 /* Begins a line; members follow through the writer. */
 nbi_json_writer *nbi_train_log_begin(nbi_train_log *l);
-/* Writes the line. A log that cannot be written does not stop a training: said once. */
+/* Writes the line. A log that cannot be written does not stop a training: said once, and the file
+ * keeps whole lines only. */
 void nbi_train_log_end(nbi_train_log *l);
 
 static inline void nbi_jw_member_f64(nbi_json_writer *w, const char *key, double v)

@@ -42,11 +42,38 @@ static void write_data(nbi_json_writer *w, const char *key, const nb_dataset *d)
     nbi_jw_object_end(w);
 }
 
+/* The loss before is part of the result unless it was declined. */
+static bool evaluates_first(const nbi_run *run)
+{
+    return run->eval && (run->r->eval_on_start || !nb_recipe_given(run->r, "eval_on_start"));
+}
+
+/* The settings in force: what adapter, model folder and machine decided in place of the recipe.
+ * Borrows from the run. */
+static nb_recipe in_force(const nbi_run *run)
+{
+    const nb_model *m = run->parts.model;
+    nb_recipe s = *run->r;
+    s.quant = m->quant;
+    if (s.method == NB_METHOD_LORA && s.quant.load_in_4bit)
+        s.method = NB_METHOD_QLORA;
+    if (run->parts.adapter)
+        s.lora = run->parts.adapter->config;
+    s.compute = m->exec.compute;
+    s.compute_dtype = s.compute == NB_COMPUTE_BF16 ? NB_COMPUTE_ASK_BF16 : NB_COMPUTE_ASK_F32;
+    s.threads = m->exec.q->threads;
+    s.data_config.format = run->data->format;
+    s.warmup_steps = run->warmup;
+    s.eval_on_start = evaluates_first(run);
+    return s;
+}
+
 static nb_status log_header(nbi_run *run, nb_error *err)
 {
     char *settings = NULL;
     int64_t trained = 0;
-    NBI_TRY(nb_recipe_json(run->r, &settings, err));
+    nb_recipe values = in_force(run);
+    NBI_TRY(nb_recipe_json(&values, &settings, err));
     for (size_t i = 0; i < run->params->n; i++)
         trained += run->params->v[i]->n;
     nbi_json_writer *w = nbi_train_log_begin(run->train_log);
@@ -162,7 +189,9 @@ static nb_status after_step(nbi_run *run, bool epoch_end, nb_error *err)
         nbi_run_estimate_again(run);
     }
     run->result.last_loss = run->loss;
-    bool logged = due(r->logging_strategy, r->logging_steps, run->step, epoch_end);
+    /* the last step is always one of the lines, however few steps there are */
+    bool last = run->step == run->total && r->logging_strategy != NB_STRATEGY_NO;
+    bool logged = last || due(r->logging_strategy, r->logging_steps, run->step, epoch_end);
     if (logged)
         log_step(run);
     tell(run, NAN, logged);
@@ -188,11 +217,8 @@ static nb_status push_micro(nbi_run *run, nb_error *err)
 
 static nb_status make_epoch(nbi_run *run, nb_error *err)
 {
-    NBI_TRY(nbi_epoch_make(&run->epoch, &run->batching, run->epoch_index, err));
     run->next = 0;
-    if (run->epoch.n_batches == 0)
-        return nbi_fail(err, NB_DATA, "epoch %u has no rows", run->epoch_index);
-    return NB_OK;
+    return nbi_epoch_make(&run->epoch, &run->batching, run->epoch_index, err);
 }
 
 /* Counted in epochs, a run ends each of them with an update of what is left, as the Trainer does.
@@ -237,8 +263,7 @@ static nb_status interrupted(nbi_run *run, nb_error *err)
 
 static nb_status start(nbi_run *run, nb_error *err)
 {
-    /* the loss before is part of the result unless it was declined */
-    if (run->eval && (run->r->eval_on_start || !nb_recipe_given(run->r, "eval_on_start")))
+    if (evaluates_first(run))
         NBI_TRY(nbi_run_evaluate(run, err));
     NBI_TRY(make_epoch(run, err));
     NBI_TRY(nbi_run_estimate(run, err));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A training run in progress. The parts: run_setup.c opens everything, trainer.c drives the epochs,
- * step.c makes one update, evaluate.c measures, checkpoint.c saves, train_log.c writes
- * train_log.jsonl, estimate.c foretells the time. Private to train/. */
+ * step.c makes one update, evaluate.c measures, checkpoint.c saves, output_dir.c keeps the output
+ * folder, train_log.c writes train_log.jsonl, estimate.c foretells the time. Private to train/. */
 #ifndef NBI_TRAINER_H
 #define NBI_TRAINER_H
 
@@ -29,6 +29,9 @@ typedef struct nbi_window {
     double since, aside; /* clock when it began, and nbi_run.aside then */
 } nbi_window;
 
+/* Which kind of result an earlier run in the output folder made, by its train_log.jsonl. */
+typedef enum nbi_earlier { NBI_EARLIER_NONE, NBI_EARLIER_ADAPTER, NBI_EARLIER_FULL } nbi_earlier;
+
 typedef struct nbi_run {
     nb_recipe *r;
     const nb_train_hooks *hooks; /* never NULL */
@@ -46,7 +49,9 @@ typedef struct nbi_run {
     nb_batch_buffer batch;
     nb_adapter_note note;
     nbi_train_log *train_log;
-    int lock;  /* of the output folder; -1: none */
+    int lock;     /* of the output folder; -1: none */
+    bool created; /* the output folder is new */
+    nbi_earlier earlier;
     bool full; /* full fine-tuning */
 
     int64_t total, warmup; /* updates */
@@ -77,6 +82,14 @@ static inline bool nbi_run_stopped(const nbi_run *run)
 /* Opens all parts; on failure nbi_run_close cleans up. */
 nb_status nbi_run_open(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 void nbi_run_close(nbi_run *run);
+
+/* Makes and locks the output folder; says what an earlier run left there. */
+nb_status nbi_output_open(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+/* Unlocks it, and removes it when this run made it and put nothing there. */
+void nbi_output_close(nbi_run *run);
+/* After the final files are in place: removes those of the other kind (adapter or model) that an
+ * earlier run made, so that the folder holds one result; said in a line. */
+void nbi_output_clear_other(const nbi_run *run);
 
 /* One update from the micro-batches of run->group. NB_NUMERIC names step and place; NB_INTERRUPTED
  * when asked to stop (the update is not made). */

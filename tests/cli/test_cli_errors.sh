@@ -24,6 +24,10 @@ alone 3 'learning_rate.*fast' "$nibble" train --model model --data rows.jsonl --
 alone 2 '--model needs a value' "$nibble" generate --model --json --prompt x
 alone 2 'needs a value' "$nibble" generate --prompt x --model
 alone 2 '--json.*maybe' "$nibble" eval --model model --data rows.jsonl --json=maybe
+alone 2 'unknown flag --foo .nibble inspect --help' "$nibble" inspect model --foo
+alone 2 'unknown flag --colour .nibble train --help' "$nibble" train --colour
+alone 3 'unknown key "foo" .nibble train' "$nibble" train --model model --data rows.jsonl --foo 1
+alone 2 'unknown flag --jsonn; did you mean --json' "$nibble" eval --model model --data rows.jsonl --jsonn true
 alone 2 "'b' is one word too many" "$nibble" eval a b
 alone 2 "'x' is one word too many" "$nibble" doctor x
 alone 2 "'x' is one word too many" "$nibble" generate x --model model --prompt_ids 1

@@ -18,6 +18,7 @@ done
 check 'first line of the log' grep -q '^{"versions": .*"seed": 42, "trainable_parameters": .*"settings": {.*"seconds_to_first_step": ' q/train_log.jsonl
 check 'step lines of the log' [ "$(grep -c -E '^\{"step": [12], "epoch": .*, "loss": .*, "grad_norm": .*, "learning_rate": .*, "tokens": 9, "tokens_per_second": .*\}$' q/train_log.jsonl)" = 2 ]
 expect 0 'LoRA' "$nibble" inspect q
+expect 0 "trainable_parameters: $(sed -n '1s/.*"trainable_parameters": \([0-9]*\).*/\1/p' q/train_log.jsonl)\$" "$nibble" inspect q
 expect 0 'nf4' "$nibble" inspect q
 
 # a recipe file, evaluation, checkpoints

@@ -9,120 +9,9 @@
 #include <sys/wait.h>
 #include "adapter/adapter.h"
 #include "base/io.h"
-#include "base/rng.h"
-#include "base/sha256.h"
 #include "testutil.h"
 #include "train_util.h"
-
-#define VOCAB 48
-#define ROWS 24
-
-static const char config_json[] =
-    "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_size\": 32,\n"
-    " \"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 2,\n"
-    " \"intermediate_size\": 48, \"vocab_size\": 48, \"max_position_embeddings\": 64,\n"
-    " \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, \"hidden_act\": \"silu\",\n"
-    " \"initializer_range\": 0.15, \"tie_word_embeddings\": false, \"torch_dtype\": \"float32\",\n"
-    " \"bos_token_id\": 1, \"eos_token_id\": 2}\n";
-
-typedef struct world {
-    char *dir, *model, *data, *eval;
-} world;
-
-/* Rows count up from a random id in steps of one: easy to learn. */
-static void write_rows(const char *path, size_t n, uint64_t seed)
-{
-    nbi_strbuf b = {0};
-    nbi_rng rng;
-    nbi_rng_init(&rng, seed, NBI_RNG_SAMPLE, 0);
-    for (size_t i = 0; i < n; i++) {
-        int len = 5 + (int)nbi_rng_below(&rng, 9), id = (int)nbi_rng_below(&rng, VOCAB - 3);
-        nbi_strbuf_puts(&b, "{\"input_ids\": [");
-        for (int j = 0; j < len; j++)
-            nbi_strbuf_printf(&b, "%s%d", j ? ", " : "", 3 + (id + j) % (VOCAB - 3));
-        nbi_strbuf_puts(&b, "], \"labels\": [");
-        for (int j = 0; j < len; j++)
-            nbi_strbuf_printf(&b, "%s%d", j ? ", " : "", j < 2 ? -100 : 3 + (id + j) % (VOCAB - 3));
-        nbi_strbuf_puts(&b, "]}\n");
-    }
-    nbt_write_text(path, nbi_strbuf_str(&b));
-    nbi_strbuf_free(&b);
-}
-
-static int setup(void **state)
-{
-    nb_error err = {0};
-    world *w = calloc(1, sizeof *w);
-    w->dir = nbt_tmpdir();
-    char *config = nbt_join(w->dir, "config.json");
-    w->model = nbt_join(w->dir, "model");
-    w->data = nbt_join(w->dir, "rows.jsonl");
-    w->eval = nbt_join(w->dir, "eval.jsonl");
-    nbt_write_text(config, config_json);
-    NBT_OK(nb_model_init(config, w->model, 3, NB_DT_F32, &err));
-    write_rows(w->data, ROWS, 1);
-    write_rows(w->eval, 8, 2);
-    nbi_free(config);
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world *w = *state;
-    nbt_tmpdir_remove(w->dir);
-    nbi_free(w->model);
-    nbi_free(w->data);
-    nbi_free(w->eval);
-    free(w);
-    return 0;
-}
-
-/* The world's usual recipe with up to 8 more settings on top. */
-static nb_recipe *recipe(const world *w, const char *out, const nbt_setting *more)
-{
-    nb_error err = {0};
-    nbt_setting usual[] = {{"model", w->model},
-                           {"data", w->data},
-                           {"format", "tokenized"},
-                           {"output_dir", out},
-                           {"threads", "1"},
-                           {"compute_dtype", "f32"},
-                           {"learning_rate", "0.01"},
-                           {"lora_r", "4"},
-                           {"lora_alpha", "8"},
-                           {"per_device_train_batch_size", "8"},
-                           {"gradient_accumulation_steps", "1"},
-                           {"num_train_epochs", "6"},
-                           {"logging_steps", "1"},
-                           {NULL, NULL}};
-    nb_recipe *r = nbt_recipe(usual);
-    for (; more && more->key; more++)
-        NBT_OK(nb_recipe_set(r, more->key, more->value, &err));
-    return r;
-}
-
-static nb_status train(const world *w, const char *out, const nbt_setting *more,
-                       const nb_train_hooks *hooks, nb_train_result *result, nb_error *err)
-{
-    nb_recipe *r = recipe(w, out, more);
-    nb_status st = nb_train(r, hooks, result, err);
-    nb_recipe_free(&r);
-    return st;
-}
-
-static char *place(const world *w, const char *name)
-{
-    return nbt_join(w->dir, name);
-}
-
-static void adapter_hash(const char *dir, char hex[65])
-{
-    nb_error err = {0};
-    char *path = nbt_join(dir, "adapter_model.safetensors");
-    NBT_OK(nbi_sha256_file(path, hex, &err));
-    nbi_free(path);
-}
+#include "tiny_world.h"
 
 /* ---- what a run does ---- */
 
@@ -191,14 +80,15 @@ static void log_lines(void **state)
         "step", "epoch", "loss", "grad_norm", "learning_rate", "tokens", "tokens_per_second"};
     for (size_t i = 0; i < sizeof first / sizeof *first; i++)
         assert_non_null(nbi_json_get(l.v[0], first[i]));
-    /* evaluations at 0, 4 and the end, steps 2 and 4 */
-    static const int steps[] = {0, 2, 4, 4, 5};
-    assert_int_equal(l.n, 6);
-    for (size_t i = 0; i < 5; i++)
+    /* evaluations at 0, 4 and the end, steps 2 and 4 and the last one */
+    static const int steps[] = {0, 2, 4, 4, 5, 5};
+    assert_int_equal(l.n, 7);
+    for (size_t i = 0; i < 6; i++)
         assert_true(nbt_number(l.v[i + 1], "step") == steps[i]);
     for (size_t i = 0; i < sizeof step / sizeof *step; i++)
         assert_non_null(nbi_json_get(l.v[2], step[i]));
     assert_non_null(nbi_json_get(l.v[4], "eval_loss"));
+    assert_non_null(nbi_json_get(l.v[5], "grad_norm"));
     nbi_arena_free(&arena);
     nbi_free(out);
 }
@@ -412,28 +302,56 @@ static void failing_io(void **state)
     nbi_free(out);
 }
 
+/* A killed process leaves the old adapter, the new one, or a folder that does not load. */
 static void killed(void **state)
 {
     world *w = *state;
     nb_error err = {0};
-    char *out = place(w, "killed");
-    nbt_setting s[] = {{"max_steps", "1"}, {"warmup_steps", "0"}, {NULL, NULL}};
-    NBT_OK(train(w, out, s, NULL, NULL, &err));
-    for (uint64_t k = 1;; k += 3) {
+    char *out = place(w, "killed"), *config = nbt_join(out, "adapter_config.json"), hex[2][65];
+    nbt_setting s[] = {{"max_steps", "1"},
+                       {"warmup_steps", "0"},
+                       {"lora_alpha", "8"},
+                       {"seed", "1"},
+                       {NULL, NULL}};
+    static const char *const alpha[] = {"8", "16"}, *const seed[] = {"1", "2"};
+    int torn = 0;
+    for (int i = 1; i >= 0; i--) {
+        s[2].value = alpha[i];
+        s[3].value = seed[i];
+        NBT_OK(train(w, out, s, NULL, NULL, &err));
+        adapter_hash(out, hex[i]);
+    }
+    for (uint64_t k = 1;; k++) {
         pid_t pid = fork();
         assert_true(pid >= 0);
         if (pid == 0) {
+            s[2].value = alpha[1];
+            s[3].value = seed[1];
             nbi_io_fail_at(k, NBI_IO_FAULT_KILL, 0, false);
             _exit(train(w, out, s, NULL, NULL, &err) == NB_OK ? 0 : 1);
         }
         int status;
         assert_int_equal(waitpid(pid, &status, 0), pid);
-        check_valid(w, out);
+        if (nbi_path_exists(config)) {
+            char found[65];
+            nb_lora_config c;
+            check_valid(w, out);
+            NBT_OK(nb_adapter_read_config(out, &c, NULL, &err));
+            adapter_hash(out, found);
+            assert_string_equal(found, hex[c.alpha == 16]);
+            nb_lora_config_free(&c);
+        } else {
+            torn++;
+        }
         if (WIFEXITED(status)) {
             assert_int_equal(WEXITSTATUS(status), 0);
             break;
         }
+        if (!nbi_path_exists(config) || k % 16 == 0)
+            NBT_OK(train(w, out, s, NULL, NULL, &err));
     }
+    assert_true(torn > 0);
+    nbi_free(config);
     nbi_free(out);
 }
 

@@ -54,6 +54,8 @@ static void reads(void **state)
     NBT_OK(read_text("{\"peft_type\": \"LORA\"}", &c, NULL, &err)); /* PEFT's defaults */
     assert_true(c.r == 8 && c.alpha == 8 && c.targets.n == 2);
     nb_lora_config_free(&c);
+    NBT_OK(read_text("{\"peft_type\": \"LORA\", \"task_type\": null}", &c, NULL, &err));
+    nb_lora_config_free(&c);
     NBT_OK(
         read_text("{\"peft_type\": \"LORA\", \"target_modules\": \"all-linear\"}", &c, NULL, &err));
     assert_true(c.all_linear && !c.targets_regex);
@@ -87,6 +89,10 @@ static void refuses(void **state)
          "trainable_token_indices", NB_UNSUPPORTED},
         {"{\"peft_type\": \"LORA\", \"r\": 0}", "r", NB_FORMAT},
         {"{\"peft_type\": \"LORA\", \"r\": \"8\"}", "r", NB_FORMAT},
+        {"{\"peft_type\": \"LORA\", \"lora_alpha\": 0}", "lora_alpha", NB_FORMAT},
+        {"{\"peft_type\": \"LORA\", \"lora_alpha\": -8}", "lora_alpha", NB_FORMAT},
+        {"{\"peft_type\": \"LORA\", \"lora_alpha\": null}", "lora_alpha", NB_FORMAT},
+        {"{\"peft_type\": \"LORA\", \"task_type\": \"SEQ_CLS\"}", "SEQ_CLS", NB_UNSUPPORTED},
         {"{\"peft_type\": \"LORA\", \"lora_dropout\": 1}", "lora_dropout", NB_FORMAT},
         {"{\"peft_type\": \"LORA\", \"target_modules\": [1]}", "target_modules", NB_FORMAT},
         {"{\"peft_type\": \"LORA\", \"rank_pattern\": {\"q\": \"8\"}}", "rank_pattern", NB_FORMAT},

@@ -334,6 +334,17 @@ static void test_bad_rows(void **state)
         {NB_DATA_AUTO, "{\"conversations\": []}\n", "\"conversations\""},
         {NB_DATA_AUTO, "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": false}\n",
          "no known"},
+        {NB_DATA_AUTO, "{\"instruction\": \"a\", \"output\": 5}\n",
+         "r.jsonl:1: field \"output\": found a number, expected a text; the row looks like format "
+         "alpaca"},
+        {NB_DATA_AUTO, "{\"prompt\": \"a\", \"completion\": [\"b\"]}\n",
+         "\"completion\": found a list, expected a text; the row looks like format "
+         "prompt_completion"},
+        {NB_DATA_AUTO, "{\"prompt\": {}, \"completion\": 1}\n",
+         "\"prompt\": found an object, expected a text or a list"},
+        {NB_DATA_AUTO, "{\"ids\": \"1 2\", \"input_ids\": null}\n",
+         "\"ids\": found a text, expected a list; the row looks like format tokenized"},
+        {NB_DATA_AUTO, "{\"messages\": \"[]\"}\n", "\"messages\": found a text, expected a list"},
         {NB_DATA_MESSAGES, "{\"messages\": 1}\n", "found a number"},
         {NB_DATA_MESSAGES, "{\"messages\": []}\n", "an empty list"},
         {NB_DATA_MESSAGES, "{\"messages\": [{\"role\": \"user\"}]}\n",
@@ -341,6 +352,8 @@ static void test_bad_rows(void **state)
         {NB_DATA_MESSAGES, "{\"messages\": [{\"role\": 1, \"content\": \"a\"}]}\n",
          "message 0 is a number"},
         {NB_DATA_MESSAGES, "{\"messages\": [2]}\n", "message 0 is a number"},
+        {NB_DATA_MESSAGES, "{\"messages\": [{\"role\": \"user\\u0000\", \"content\": \"\"}]}\n",
+         "NUL"},
         {NB_DATA_AUTO, "PAR1....", "Parquet"},
         {NB_DATA_AUTO, "\xff\xfe{", "UTF-16"},
         {NB_DATA_TOKENIZED, "{\"input_ids\": [5], \"labels\": [-100]}\n{\"input_ids\": []}",
@@ -646,6 +659,46 @@ static void test_masks(void **state)
     nb_dataset_close(&d);
 }
 
+/* A conversation of many turns: every answer with its eos is trained, nothing else, and the work
+ * grows with its length only (turns times tokens would take minutes). */
+static void test_many_turns(void **state)
+{
+    (void)state;
+    enum { TURNS = 50000 };
+    nb_error err = {0};
+    nb_tokenizer *tok = NULL;
+    nb_dataset *d = NULL;
+    nb_data_config c = plain(NB_DATA_MESSAGES);
+    char *dir = nbt_source("models/nibble-world"), *path = nbt_join(g_dir, "turns.jsonl");
+    nbi_strbuf row = {0};
+    NBT_OK(nb_tokenizer_open(&tok, dir, NULL, &err));
+    nbi_strbuf_puts(&row, "{\"messages\": [");
+    for (int i = 0; i < TURNS; i++)
+        nbi_strbuf_printf(&row,
+                          "%s{\"role\": \"user\", \"content\": \"question %d\"}, "
+                          "{\"role\": \"assistant\", \"content\": \"%s\"}",
+                          i ? ", " : "", i, i % 3 ? "an answer" : "");
+    nbi_strbuf_puts(&row, "]}\n");
+    nbt_write(path, row.s, row.n);
+    NBT_OK(nb_dataset_load(&d, path, &c, tok, 0, NULL, &err));
+    const nb_example *e = &d->rows[0];
+    int32_t begin = nb_tokenizer_token_id(tok, "<|assistant|>"), eos = nb_tokenizer_eos(tok);
+    bool answer = false;
+    int64_t answers = 0;
+    assert_true(begin >= 0 && eos >= 0);
+    for (int64_t i = 0; i < e->n; i++) {
+        assert_int_equal(e->labels[i], answer ? e->ids[i] : NB_LABEL_IGNORE);
+        answers += answer && e->ids[i] == eos;
+        answer = e->ids[i] == begin || (answer && e->ids[i] != eos);
+    }
+    assert_int_equal(answers, TURNS);
+    nb_dataset_close(&d);
+    nb_tokenizer_close(&tok);
+    nbi_strbuf_free(&row);
+    nbi_free(path);
+    nbi_free(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -656,6 +709,7 @@ int main(void)
         cmocka_unit_test(test_no_memory),    cmocka_unit_test(test_split),
         cmocka_unit_test(test_order),        cmocka_unit_test(test_batch),
         cmocka_unit_test(test_own_eos),      cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_many_turns),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -12,7 +12,7 @@ static nb_dataset rows_of(nb_example *rows, size_t n, const int *lengths)
 {
     nb_dataset d = {.rows = rows, .n = n};
     for (size_t i = 0; i < n; i++) {
-        rows[i] = (nb_example){.n = lengths ? lengths[i] : 10};
+        rows[i] = (nb_example){.n = lengths ? lengths[i] : 10, .n_trained = 1};
         d.total_tokens += rows[i].n;
         d.max_tokens = rows[i].n > d.max_tokens ? rows[i].n : d.max_tokens;
     }

@@ -169,6 +169,10 @@ static void test_errors(void **state)
               read_text(r, "model: a\nlearning_rte: 1\n", &err));
     NBT_FAILS(NB_CONFIG, "did you mean \"learning_rate\"", nb_recipe_set(r, "lr", "1", &err));
     NBT_FAILS(NB_CONFIG, "\"num_train_epochs\"", nb_recipe_set(r, "epochs", "1", &err));
+    NBT_FAILS(NB_CONFIG, "\"num_train_epochs\"", nb_recipe_set(r, "num_epochs", "1", &err));
+    NBT_FAILS(NB_CONFIG, "unknown key \"foo\" (nibble train --help",
+              nb_recipe_set(r, "foo", "1", &err));
+    NBT_FAILS(NB_CONFIG, "unknown key \"colour\" (", nb_recipe_set(r, "colour", "1", &err));
     NBT_FAILS(NB_CONFIG, "\"eval_strategy\"", nb_recipe_set(r, "eval_stratgy", "no", &err));
     NBT_FAILS(NB_CONFIG, "r.yaml:1: lora_r: found \"many\", expected a whole number from 1",
               read_text(r, "lora_r: many\n", &err));
@@ -190,6 +194,73 @@ static void test_errors(void **state)
     NBT_FAILS(NB_UNSUPPORTED, "modules_to_save",
               nb_recipe_set(r, "modules_to_save", "[lm_head]", &err));
     nb_recipe_free(&r);
+}
+
+/* Keys of other tools: refused by name when they would change the result, else accepted. */
+static void test_foreign_keys(void **state)
+{
+    (void)state;
+    static const char *const refused[][2] = {{"resume_from_checkpoint", "true"},
+                                             {"resume_from_checkpoint", "out/checkpoint-5"},
+                                             {"neftune_noise_alpha", "5"},
+                                             {"early_stopping_patience", "3"},
+                                             {"lr_scheduler_kwargs", "{num_cycles: 2}"},
+                                             {"label_smoothing_factor", "0.1"},
+                                             {"assistant_only_loss", "true"},
+                                             {"eval_delay", "10"}};
+    static const char *const quiet[][2] = {{"resume_from_checkpoint", "false"},
+                                           {"neftune_noise_alpha", "null"},
+                                           {"neftune_noise_alpha", "0"},
+                                           {"lr_scheduler_kwargs", "{}"},
+                                           {"deepspeed", "null"},
+                                           {"fsdp", "[]"}};
+    static const char *const said[][2] = {
+        {"deepspeed", "ds.json"},
+        {"fsdp", "full_shard auto_wrap"},
+        {"ddp_timeout", "1800"},
+        {"load_best_model_at_end", "true"},
+        {"gradient_checkpointing_kwargs", "{use_reentrant: false}"},
+        {"group_by_length", "true"}};
+    nb_error err = {0};
+    char part[100];
+    nbi_strbuf lines = {0};
+    nb_log log = {collect, &lines};
+    nb_recipe *r = new_recipe();
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        snprintf(part, sizeof part, "--%s: %s \"", refused[i][0], refused[i][0]);
+        NBT_FAILS(NB_UNSUPPORTED, part, nb_recipe_set(r, refused[i][0], refused[i][1], &err));
+        assert_non_null(strstr(err.message, "is not supported by this version"));
+    }
+    for (size_t i = 0; i < sizeof quiet / sizeof *quiet; i++)
+        set(r, quiet[i][0], quiet[i][1]);
+    set(r, "gradient_accumulation_steps", "4");
+    NBT_OK(nb_recipe_finish(r, &log, &err));
+    assert_int_equal(lines.n, 0);
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        set(r, said[i][0], said[i][1]);
+    r->said = false;
+    NBT_OK(nb_recipe_finish(r, &log, &err));
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        snprintf(part, sizeof part, "%s: no effect: ", said[i][0]);
+        assert_non_null(strstr(nbi_strbuf_str(&lines), part));
+    }
+    nbi_strbuf_free(&lines);
+    nb_recipe_free(&r);
+}
+
+static void test_distance(void **state)
+{
+    (void)state;
+    static const char letters[] =
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    assert_int_equal(nb_name_distance("", ""), 0);
+    assert_int_equal(nb_name_distance("abc", ""), 3);
+    assert_int_equal(nb_name_distance("", "abc"), 3);
+    assert_int_equal(nb_name_distance("kitten", "sitting"), 3);
+    assert_int_equal(nb_name_distance("ab", "ba"), 2);
+    assert_int_equal(strlen(letters), 65);
+    assert_int_equal(nb_name_distance(letters + 1, ""), 64);
+    assert_true(nb_name_distance(letters, letters) == SIZE_MAX);
 }
 
 static void finish_fails(const char *text, const char *part)
@@ -349,6 +420,9 @@ static void test_table(void **state)
     assert_string_equal(nbi_json_get(doc, "template")->text, "a\"\xc3\xa9\n{x}");
     assert_string_equal(nbi_json_get(doc, "lora_target_modules")->text, "all-linear");
     assert_string_equal(nbi_json_get(doc, "learning_rate")->text, "0.0002");
+    assert_true(nbi_json_get(doc, "append_eos")->type == NBI_JT_BOOL);
+    assert_true(nbi_json_get(doc, "append_eos")->boolean);
+    assert_string_equal(nbi_json_get(doc, "add_special_tokens")->text, "auto");
     for (size_t i = 0; i < nbi_aliases_n; i++) {
         assert_true(nbi_key_index(nbi_aliases[i].key) >= 0);
         assert_true(nbi_key_index(nbi_aliases[i].name) < 0);
@@ -399,6 +473,7 @@ int main(void)
         cmocka_unit_test(test_errors),    cmocka_unit_test(test_combinations),
         cmocka_unit_test(test_spellings), cmocka_unit_test(test_advice),
         cmocka_unit_test(test_table),     cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_distance),  cmocka_unit_test(test_foreign_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

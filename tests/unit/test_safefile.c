@@ -411,8 +411,11 @@ static void refuses_odd_targets(void **state)
     NBT_OK(nbi_safedir_commit(&d, &err));
     assert_true(nbi_path_is_dir(slashes));
     char *long_name = nbi_calloc(NBI_MEM_OTHER, 1, strlen(dir) + 300);
-    sprintf(long_name, "%s/", dir);
-    memset(long_name + strlen(long_name), 'n', 255);
+    assert_non_null(long_name);
+    size_t dir_len = strlen(dir);
+    memcpy(long_name, dir, dir_len);
+    long_name[dir_len] = '/';
+    memset(long_name + dir_len + 1, 'n', 255);
     NBT_FAILS(NB_IO, "too long", nbi_write_file(long_name, "x", 1, &err));
     nbi_free(long_name);
     assert_true(holds(file, "x"));

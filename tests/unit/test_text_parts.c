@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "testutil.h"
+#include "fuzzutil.h"
 #include "nibble/tokenizer.h"
 #include "text/normal_form.h"
 #include "text/regex.h"
@@ -102,6 +103,12 @@ static void test_regex_limits(void **state)
     char *text = nbi_alloc(NBI_MEM_OTHER, n);
     for (size_t i = 0; i < n; i++)
         text[i] = "ab"[i % 2];
+    /* each \w becomes thousands of ranges */
+    for (size_t i = 0; i < 60000; i++)
+        text[i] = "\\w"[i % 2];
+    NBT_FAILS(NB_LIMIT, "too many classes", nbi_regex_compile(&re, text, 60000, "test", &err));
+    for (size_t i = 0; i < 60000; i++)
+        text[i] = "ab"[i % 2];
     text[n - 1] = 'c';
     NBT_OK(nbi_regex_compile(&re, "(?:(a)|b)*c", 11, "test", &err));
     NBT_OK(nbi_regex_find(re, &run, text, n, 0, &found, &begin, &end, &err));
@@ -174,15 +181,6 @@ static void test_classes(void **state)
 
 /* ---- components ---- */
 
-/* Without waiting for the disk: this happens thousands of times. */
-static void write_plainly(const char *path, const char *s, size_t n)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(s, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-}
-
 static char *work_dir; /* one for all tests */
 
 static int make_work_dir(void **state)
@@ -202,7 +200,7 @@ static int remove_work_dir(void **state)
 static nb_status open_json(const char *json, size_t n, nb_tokenizer **t, nb_error *err)
 {
     char *path = nbt_join(work_dir, "tokenizer.json");
-    write_plainly(path, json, n);
+    nbt_write_plainly(path, json, n);
     nb_status st = nb_tokenizer_open(t, work_dir, NULL, err);
     nbi_free(path);
     return st;
@@ -334,6 +332,9 @@ static void test_bad_files(void **state)
         {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{"
               "\"id\":\"x\"}}]}"),
          NB_FORMAT, "\"x\" has no ids"},
+        {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{"
+              "\"id\":\"A\"}},{\"Sequence\":{\"id\":\"A\"}}]}"),
+         NB_FORMAT, "only once"},
         {WITH("\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"a\",0],\"sep\":[\"b\",9]"
               "}"),
          NB_FORMAT, "id 9"},
@@ -378,6 +379,39 @@ static void test_truncated(void **state)
     nbi_free(path);
 }
 
+/* Steps that double the text, one after the other, end before they fill the memory. */
+static void test_growth(void **state)
+{
+    (void)state;
+    static const char step[] =
+        "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aa\"}";
+    nb_error err;
+    nb_tokenizer *t;
+    nb_encoding e = {0};
+    nbi_strbuf json = {0};
+    char *text;
+    size_t len;
+    for (int decoder = 0; decoder < 2; decoder++) {
+        nbi_strbuf_clear(&json);
+        nbi_strbuf_puts(&json, decoder ? "{\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
+                                       : "{\"normalizer\":{\"type\":\"Sequence\","
+                                         "\"normalizers\":[");
+        for (int i = 0; i < 60; i++)
+            nbi_strbuf_printf(&json, "%s%s", i ? "," : "", step);
+        nbi_strbuf_puts(&json, "]},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},"
+                               "\"merges\":[]}}");
+        NBT_OK(open_json(json.s, json.n, &t, &err));
+        if (decoder)
+            NBT_FAILS(NB_LIMIT, "decodes 1 bytes",
+                      nb_tokenizer_decode(t, (const int32_t[]){0}, 1, false, &text, &len, &err));
+        else
+            NBT_FAILS(NB_LIMIT, "rewrites 1 bytes", nb_tokenizer_encode(t, "a", 1, 0, &e, &err));
+        nb_tokenizer_close(&t);
+    }
+    nb_encoding_free(&e);
+    nbi_strbuf_free(&json);
+}
+
 static void test_bad_folder(void **state)
 {
     (void)state;
@@ -386,6 +420,8 @@ static void test_bad_folder(void **state)
     } bad[] = {{"tokenizer_config.json", "{\"bos_token\":5}", "bos_token"},
                {"tokenizer_config.json", "[]", "expected an object"},
                {"tokenizer_config.json", "{\"chat_template\":7}", "chat_template"},
+               {"tokenizer_config.json", "{\"chat_template\":\"a\\u0000b\"}", "NUL"},
+               {"tokenizer_config.json", "{\"eos_token\":\"a\\u0000b\"}", "eos_token"},
                {"special_tokens_map.json", "{\"eos_token\":{}}", "eos_token"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         nb_error err;
@@ -396,6 +432,7 @@ static void test_bad_folder(void **state)
         path = nbt_join(dir, bad[i].file);
         nbt_write_text(path, bad[i].text);
         NBT_FAILS(NB_FORMAT, bad[i].part, nb_tokenizer_open(&t, dir, NULL, &err));
+        assert_non_null(strstr(err.message, path));
         nbi_free(path);
         nbt_tmpdir_remove(dir);
     }
@@ -408,7 +445,7 @@ int main(void)
         cmocka_unit_test(test_regex_limits), cmocka_unit_test(test_normal_forms),
         cmocka_unit_test(test_classes),      cmocka_unit_test(test_components),
         cmocka_unit_test(test_bad_files),    cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_bad_folder),
+        cmocka_unit_test(test_bad_folder),   cmocka_unit_test(test_growth),
     };
     return cmocka_run_group_tests(tests, make_work_dir, remove_work_dir);
 }

@@ -337,7 +337,6 @@ static void test_many_pieces(void **state)
 
 /* ---- chat ---- */
 
-/* The folder of the model that comes with nibble; expected text by its template, read by eye. */
 /* Opens a folder with the golden "bytes" tokenizer and the template of the project's model. */
 static nb_tokenizer *open_with_own_template(bool with_config)
 {
@@ -359,6 +358,7 @@ static nb_tokenizer *open_with_own_template(bool with_config)
     return t;
 }
 
+/* Expected text by the template, read by eye. */
 static void test_own_chat(void **state)
 {
     (void)state;

@@ -18,7 +18,7 @@ static nb_status print_json(const nb_preview_row *r, nb_error *err)
 {
     printf("{\"row\": %lld, \"line\": %lld", (long long)r->row, (long long)r->line);
     if (r->text) {
-        char *quoted = nb_json_quote(r->text, strlen(r->text));
+        char *quoted = nb_json_quote(r->text, r->text_len);
         if (!quoted)
             return cli_fail(err, NB_NOMEM, "out of memory");
         printf(", \"text\": %s", quoted);

@@ -19,6 +19,7 @@ typedef struct nb_preview nb_preview;
 typedef struct nb_preview_row {
     int64_t row, line;           /* 0-based data row, 1-based line in the file */
     const char *text;            /* rendered text; NULL for pre-tokenised rows */
+    size_t text_len;             /* in bytes; NULs of the row are part of it */
     const int32_t *ids, *labels; /* labels are not shifted; -100: no loss */
     int64_t n, n_trained;
     bool truncated;

@@ -24,8 +24,8 @@ nb_status nb_recipe_read(nb_recipe *r, const char *path, nb_error *err) NB_MUST_
 nb_status nb_recipe_set(nb_recipe *r, const char *key, const char *value,
                         nb_error *err) NB_MUST_CHECK;
 /* Derives what was not given (method, rates by method, ...), checks combinations, and says through
- * `log` what was accepted without effect and which settings are outside the usual range. Called by
- * everything that runs a recipe; calling it twice is fine. */
+ * `log` what was accepted without effect. Called by everything that runs a recipe; calling it twice
+ * is fine. */
 nb_status nb_recipe_finish(nb_recipe *r, const nb_log *log, nb_error *err) NB_MUST_CHECK;
 void nb_recipe_free(nb_recipe **r);
 

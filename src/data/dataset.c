@@ -93,6 +93,7 @@ static nb_status keep(const loading *l, const worker *w, const nbi_masked *m, nb
         e->text = nbi_strndup(NBI_MEM_IO, nbi_strbuf_str(&w->r.text), w->r.text.n);
         if (!e->text)
             return nbi_fail_nomem(err, l->src.map.path, w->r.text.n);
+        e->text_len = w->r.text.n;
     }
     return NB_OK;
 }
@@ -176,7 +177,7 @@ static nb_status gather(loading *l, size_t begin, size_t end, nb_error *err)
         nb_example *e = &l->rows[i];
         size_t bytes = (size_t)e->n * sizeof(int32_t);
         int32_t *ids = nbi_arena_alloc(&l->d->arena, 2 * bytes + 1, _Alignof(int32_t));
-        char *text = e->text ? nbi_arena_strndup(&l->d->arena, e->text, strlen(e->text)) : NULL;
+        char *text = e->text ? nbi_arena_strndup(&l->d->arena, e->text, e->text_len) : NULL;
         if (!ids || (e->text && !text)) {
             drop_block(l, i, end);
             return nbi_fail_nomem(err, l->src.map.path, 2 * bytes);

@@ -72,7 +72,8 @@ typedef struct nb_example {
     int64_t n_trained; /* labels that carry loss after the shift: at positions >= 1 */
     int64_t row;       /* 0-based data row in its file */
     int64_t line;      /* 1-based line where the row begins */
-    char *text;        /* rendered text when keep_text, else NULL */
+    char *text;        /* rendered text when keep_text, else NULL; NUL after text_len bytes */
+    size_t text_len;   /* may hold NULs of the row */
     bool truncated;
     const char *dropped; /* NULL: used; else the reason, a constant text */
 } nb_example;

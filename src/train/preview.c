@@ -96,6 +96,7 @@ bool nb_preview_get(const nb_preview *p, size_t i, nb_preview_row *row)
     *row = (nb_preview_row){.row = e->row,
                             .line = e->line,
                             .text = e->text,
+                            .text_len = e->text_len,
                             .ids = e->ids,
                             .labels = e->labels,
                             .n = e->n,

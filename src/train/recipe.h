@@ -67,7 +67,7 @@ struct nb_recipe {
     bool eval_loss_trainer; /* eval_loss_reduction: trainer */
     nb_dtype save_dtype;    /* of full models; adapters are f32 */
 
-    struct nb_recipe_note *notes; /* lines to be said once: keys without effect, advice */
+    struct nb_recipe_note *notes; /* lines to be said once: keys without effect */
     bool said;
     unsigned char *given;         /* [number of keys]: set by file or flag */
     struct nbi_key_state *states; /* [number of keys]: who set a key last */
@@ -76,7 +76,9 @@ struct nb_recipe {
 
 /* Whether a key (by its own name, not an alias) was set by file or flag. */
 bool nb_recipe_given(const nb_recipe *r, const char *key);
-/* Lines of advice that depend on how many rows the training set has; called by the trainer. */
+/* Lines of advice about settings outside the usual range, and those that depend on how many rows the
+ * training set has; called by the trainer. */
+void nb_recipe_advise(const nb_recipe *r, const nb_log *log);
 void nb_recipe_advise_rows(const nb_recipe *r, int64_t rows, const nb_log *log);
 
 #endif

@@ -175,7 +175,17 @@ static nb_status derive_run(nb_recipe *r, nb_error *err)
     return NB_OK;
 }
 
-static nb_status advise_lora(nb_recipe *r, nb_error *err)
+nb_status nbi_recipe_check(nb_recipe *r, nb_error *err)
+{
+    NBI_TRY(derive_method(r, err));
+    NBI_TRY(derive_compute(r, err));
+    NBI_TRY(derive_lora(r, err));
+    NBI_TRY(derive_rates(r, err));
+    NBI_TRY(check_data(r, err));
+    return derive_run(r, err);
+}
+
+static void advise_lora(const nb_recipe *r, const nb_log *log)
 {
     const nb_lora_config *l = &r->lora;
     double rate = l->r > 0 ? l->alpha / (double)l->r : 0;
@@ -185,64 +195,44 @@ static nb_status advise_lora(nb_recipe *r, nb_error *err)
         v = v || strstr(l->targets.v[i], "v_proj");
     }
     if (r->learning_rate > 3e-4 || r->learning_rate < 1e-5)
-        NBI_TRY(nbi_recipe_note(r, NB_LOG_WARN, err,
-                                "learning_rate %g: LoRA and QLoRA usually take 1e-5 to 3e-4",
-                                r->learning_rate));
+        nbi_log(log, NB_LOG_WARN, "learning_rate %g: LoRA and QLoRA usually take 1e-5 to 3e-4",
+                r->learning_rate);
     if (l->r > 64)
-        NBI_TRY(nbi_recipe_note(r, NB_LOG_WARN, err,
-                                "lora_r %lld: 16 to 32 is usual, more than 64 seldom helps",
-                                (long long)l->r));
+        nbi_log(log, NB_LOG_WARN, "lora_r %lld: 16 to 32 is usual, more than 64 seldom helps",
+                (long long)l->r);
     if (l->r < 4)
-        NBI_TRY(nbi_recipe_note(r, NB_LOG_WARN, err,
-                                "lora_r %lld: less than 4 is too little for hard tasks",
-                                (long long)l->r));
+        nbi_log(log, NB_LOG_WARN, "lora_r %lld: less than 4 is too little for hard tasks",
+                (long long)l->r);
     if (rate < 1 || rate > 4)
-        NBI_TRY(nbi_recipe_note(r, NB_LOG_WARN, err,
-                                "lora_alpha %g: twice the rank (%lld) is usual", l->alpha,
-                                (long long)(2 * l->r)));
+        nbi_log(log, NB_LOG_WARN, "lora_alpha %g: twice the rank (%lld) is usual", l->alpha,
+                (long long)(2 * l->r));
     if (l->dropout > 0.1)
-        NBI_TRY(nbi_recipe_note(r, NB_LOG_WARN, err, "lora_dropout %g: 0.05 is usual", l->dropout));
+        nbi_log(log, NB_LOG_WARN, "lora_dropout %g: 0.05 is usual", l->dropout);
     if (q && !v)
-        NBI_TRY(nbi_recipe_note(
-            r, NB_LOG_NOTE, err,
-            "lora_target_modules: usually at least q_proj and v_proj, best all-linear"));
-    return NB_OK;
+        nbi_log(log, NB_LOG_NOTE,
+                "lora_target_modules: usually at least q_proj and v_proj, best all-linear");
 }
 
-static nb_status advise(nb_recipe *r, nb_error *err)
+void nb_recipe_advise(const nb_recipe *r, const nb_log *log)
 {
     double effective = (double)r->batch * (double)r->accumulation;
     if (r->method == NB_METHOD_FULL) {
         if (r->learning_rate > 5e-5)
-            NBI_TRY(nbi_recipe_note(
-                r, NB_LOG_WARN, err,
-                "learning_rate %g: full fine-tuning usually takes 2e-5 to 5e-5; from "
-                "1e-4 on models forget and become unstable",
-                r->learning_rate));
+            nbi_log(log, NB_LOG_WARN,
+                    "learning_rate %g: full fine-tuning usually takes 2e-5 to 5e-5; from "
+                    "1e-4 on models forget and become unstable",
+                    r->learning_rate);
         if (r->learning_rate <= 1e-6)
-            NBI_TRY(nbi_recipe_note(r, NB_LOG_WARN, err,
-                                    "learning_rate %g: 1e-6 and less learns too slowly",
-                                    r->learning_rate));
+            nbi_log(log, NB_LOG_WARN, "learning_rate %g: 1e-6 and less learns too slowly",
+                    r->learning_rate);
     } else if (!r->init_adapter) {
-        NBI_TRY(advise_lora(r, err));
+        advise_lora(r, log);
     }
     if (effective < 16 || effective > 32)
-        NBI_TRY(nbi_recipe_note(r, NB_LOG_NOTE, err,
-                                "%g rows an update (per_device_train_batch_size x "
-                                "gradient_accumulation_steps): 16 to 32 is usual",
-                                effective));
-    return NB_OK;
-}
-
-nb_status nbi_recipe_check(nb_recipe *r, nb_error *err)
-{
-    NBI_TRY(derive_method(r, err));
-    NBI_TRY(derive_compute(r, err));
-    NBI_TRY(derive_lora(r, err));
-    NBI_TRY(derive_rates(r, err));
-    NBI_TRY(check_data(r, err));
-    NBI_TRY(derive_run(r, err));
-    return advise(r, err);
+        nbi_log(log, NB_LOG_NOTE,
+                "%g rows an update (per_device_train_batch_size x "
+                "gradient_accumulation_steps): 16 to 32 is usual",
+                effective);
 }
 
 void nb_recipe_advise_rows(const nb_recipe *r, int64_t rows, const nb_log *log)

@@ -12,6 +12,7 @@
 static nb_status check_recipe(nb_recipe *r, const nb_log *log, nb_error *err)
 {
     NBI_TRY(nb_recipe_finish(r, log, err));
+    nb_recipe_advise(r, log);
     if (r->init_adapter && r->method == NB_METHOD_FULL)
         return nbi_fail(err, NB_CONFIG,
                         "init_adapter: full fine-tuning has no adapter; drop the key or choose "

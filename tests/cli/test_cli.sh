@@ -74,6 +74,8 @@ expect 0 'trained a$' "$nibble" data --model model_tok --data alpaca.jsonl --tok
 checks=$((checks + 1))
 [ "$(grep -c -E '^\{"row": [01], "line": [12], "text": ".*", "input_ids": \[1, .*\], "labels": \[-100, .*\], "tokens": [0-9]+, "trained_tokens": [0-9]+, "truncated": false\}$' out.txt)" = 2 ] ||
     failed "data --json: $(cat out.txt)"
+printf '{"text": "a\\u0000b"}\n' >nul.jsonl
+expect 0 '"text": "a\\u0000b' "$nibble" data --model model_tok --data nul.jsonl --json
 printf 'q,a\n"say \033[31m",b\n' >control.csv
 expect 0 'x1b\[31m' "$nibble" data --model model_tok --data control.csv --template '{q}: {a}'
 

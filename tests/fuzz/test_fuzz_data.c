@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "byte_tokenizer.h"
 #include "testutil.h"
 #include "fuzzutil.h"
 #include "data/dataset.h"
@@ -68,9 +69,6 @@ static const char *const rows_ids =
     "{\"input_ids\": [7, 8, 9], \"attention_mask\": [0, 1, 1]}\n"
     "{\"ids\": [1, 5, 6], \"completion_mask\": [0, 0, 1], \"assistant_masks\": [0, 1, 1]}\n";
 static const char *const rows_csv = "text,label\n\"a, \"\"b\"\"\nc\",1\nplain,2\n\n x ,3\n";
-
-static nb_tokenizer *g_tok;
-static char *g_dir;
 
 static void check_rows(const nb_example *v, size_t n, bool dropped)
 {
@@ -172,25 +170,6 @@ static void test_settings(void **state)
                          .max_rows = 2,
                          .empty_labels_error = true};
     attack("cut.jsonl", rows_jsonl, &c, 6, 400);
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    nb_error err = {0};
-    char *dir = nbt_golden("cli");
-    NBT_OK(nb_tokenizer_open(&g_tok, dir, NULL, &err));
-    nbi_free(dir);
-    g_dir = nbt_tmpdir();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    nb_tokenizer_close(&g_tok);
-    nbt_tmpdir_remove(g_dir);
-    return 0;
 }
 
 int main(void)

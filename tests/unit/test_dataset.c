@@ -6,31 +6,10 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "byte_tokenizer.h"
 #include "testutil.h"
 #include "data/dataset.h"
 #include "data/loader.h"
-
-static nb_tokenizer *g_tok;
-static char *g_dir;
-
-static int setup(void **state)
-{
-    (void)state;
-    nb_error err = {0};
-    char *dir = nbt_golden("cli");
-    NBT_OK(nb_tokenizer_open(&g_tok, dir, NULL, &err));
-    nbi_free(dir);
-    g_dir = nbt_tmpdir();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    nb_tokenizer_close(&g_tok);
-    nbt_tmpdir_remove(g_dir);
-    return 0;
-}
 
 static nb_data_config plain(nb_data_format f)
 {

@@ -76,8 +76,8 @@ struct nb_recipe {
 
 /* Whether a key (by its own name, not an alias) was set by file or flag. */
 bool nb_recipe_given(const nb_recipe *r, const char *key);
-/* Lines of advice about settings outside the usual range, and those that depend on how many rows the
- * training set has; called by the trainer. */
+/* Lines of advice about settings outside the usual range, and those that depend on how many rows
+ * the training set has; called by the trainer. */
 void nb_recipe_advise(const nb_recipe *r, const nb_log *log);
 void nb_recipe_advise_rows(const nb_recipe *r, int64_t rows, const nb_log *log);
 

@@ -95,3 +95,9 @@ nb_status nbi_strbuf_check(const nbi_strbuf *b, nb_error *err)
 {
     return b->failed ? nbi_fail_nomem(err, "text", b->n) : NB_OK;
 }
+
+bool nbi_ends_with(const char *s, const char *suffix)
+{
+    size_t n = strlen(s), k = strlen(suffix);
+    return n >= k && strcmp(s + n - k, suffix) == 0;
+}

@@ -25,4 +25,7 @@ void nbi_strbuf_free(nbi_strbuf *b);
 /* NB_OK, or NB_NOMEM recorded in *err when an append failed. */
 nb_status nbi_strbuf_check(const nbi_strbuf *b, nb_error *err) NB_MUST_CHECK;
 
+/* Does the text s end with the text suffix? */
+bool nbi_ends_with(const char *s, const char *suffix);
+
 #endif

@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "base/checked.h"
 #include "base/fail.h"
+#include "base/strbuf.h"
 #include "tensor/half.h"
 
 nb_status nbi_st_new(nb_safetensors **out, size_t n_files, nb_error *err)
@@ -39,12 +40,6 @@ void nb_safetensors_close(nb_safetensors **stp)
     *stp = NULL;
 }
 
-static bool has_suffix(const char *s, const char *suffix)
-{
-    size_t n = strlen(s), m = strlen(suffix);
-    return n >= m && strcmp(s + n - m, suffix) == 0;
-}
-
 /* Files that people hand over by mistake get a line that says what they are. */
 static nb_status refuse_other_formats(const nbi_mapfile *m, nb_error *err)
 {
@@ -52,8 +47,8 @@ static nb_status refuse_other_formats(const nbi_mapfile *m, nb_error *err)
     bool ours = m->size > 8 && d[8] == '{' && d[7] == 0;
     bool zip = !ours && m->size >= 4 && memcmp(d, "PK\003\004", 4) == 0;
     bool pickle = !ours && m->size >= 2 && d[0] == 0x80 && d[1] >= 2 && d[1] <= 5;
-    if (zip || pickle || has_suffix(m->path, ".bin") || has_suffix(m->path, ".pt") ||
-        has_suffix(m->path, ".pth"))
+    if (zip || pickle || nbi_ends_with(m->path, ".bin") || nbi_ends_with(m->path, ".pt") ||
+        nbi_ends_with(m->path, ".pth"))
         return nbi_fail(err, NB_UNSUPPORTED,
                         "%s: pickle files can run code and are never read; convert it with "
                         "safetensors.torch.save_file in Python",

@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include "base/fail.h"
+#include "base/strbuf.h"
 
 #define LINEARS 7 /* in a block */
 
@@ -76,12 +77,6 @@ static nb_status make_sites(nb_model *m, nb_error *err)
     return add_site(m, NBI_PART_HEAD, -1, err);
 }
 
-static bool has_suffix(const char *s, const char *suffix)
-{
-    size_t n = strlen(s), k = strlen(suffix);
-    return n >= k && strcmp(s + n - k, suffix) == 0;
-}
-
 /* A tied model may carry its head a second time; a different one would be lost silently. */
 static nb_status check_tied_copy(const nb_model *m, const nb_st_tensor *t, nb_error *err)
 {
@@ -109,7 +104,7 @@ static nb_status check_unknown(const nbi_loader *l, nb_error *err)
     strcat(head, ".weight");
     for (size_t i = 0; i < nb_safetensors_count(m->files); i++) {
         const nb_st_tensor *t = nb_safetensors_at(m->files, i);
-        if (l->used[i] || has_suffix(t->name, ".rotary_emb.inv_freq"))
+        if (l->used[i] || nbi_ends_with(t->name, ".rotary_emb.inv_freq"))
             continue;
         if (m->config.tie_embeddings && strcmp(t->name, head) == 0) {
             NBI_TRY(check_tied_copy(m, t, err));

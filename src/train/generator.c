@@ -242,7 +242,7 @@ static nb_status open_session(nb_generator *g, int64_t capacity, nb_error *err)
     bool on = g->adapter_on;
     nb_generator_use_adapter(g, true);
     nb_status st = nb_session_open(&g->session, g->a.model, capacity, err);
-    nb_generator_use_adapter(g, on || !g->a.adapter);
+    nb_generator_use_adapter(g, on);
     return st;
 }
 
@@ -258,11 +258,10 @@ static nb_status prepare_session(nb_generator *g, const int32_t *ids, size_t n,
     if (!g->session)
         NBI_TRY(open_session(g, need, err));
     int64_t common = nb_session_common(g->session, ids, n);
-    if (common == (int64_t)n)
+    if (common == (int64_t)n && n > 0)
         common--; /* the last token is fed again: its logits are gone */
-    nb_session_rewind(g->session, common < 0 ? 0 : common);
-    return nb_session_feed(g->session, ids + (common < 0 ? 0 : common),
-                           n - (size_t)(common < 0 ? 0 : common), o->stop, err);
+    nb_session_rewind(g->session, common);
+    return nb_session_feed(g->session, ids + common, n - (size_t)common, o->stop, err);
 }
 
 static nb_status finish_text(answer *a, nb_generation *result)

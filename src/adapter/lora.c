@@ -41,7 +41,7 @@ static view dropped_input(const struct nb_lora_site *s, const nb_site_call *c, i
 {
     int64_t in = s->site->in;
     float *y = s->shared->rows;
-    const float *x = c->x + i0 * c->ldx;
+    const float *x = (const float *)c->x + i0 * c->ldx;
     if (c->ldx != in) {
         for (int64_t i = 0; i < rows; i++)
             memcpy(y + i * in, x + i * c->ldx, (size_t)in * sizeof(*y));
@@ -67,10 +67,11 @@ static void lora_forward(nb_hook *self, const nb_site_call *c)
     for (int64_t i0 = 0; i0 < c->m; i0 += chunk) {
         int64_t rows = c->m - i0 < chunk ? c->m - i0 : chunk;
         float *h = c->training ? s->h + (c->row0 + i0) * r : s->shared->h;
-        view x = dropping ? dropped_input(s, c, i0, rows) : (view){c->x + i0 * c->ldx, c->ldx, 1};
+        view x = dropping ? dropped_input(s, c, i0, rows)
+                          : (view){(const float *)c->x + i0 * c->ldx, c->ldx, 1};
         product(e, rows, r, in, x, (view){s->a->value, in, 1}, h, r, 1.0f, false);
-        product(e, rows, out, r, (view){h, r, 1}, (view){s->b->value, r, 1}, c->y + i0 * c->ldy,
-                c->ldy, s->scale, true);
+        product(e, rows, out, r, (view){h, r, 1}, (view){s->b->value, r, 1},
+                (float *)c->y + i0 * c->ldy, c->ldy, s->scale, true);
     }
 }
 
@@ -84,7 +85,7 @@ static void add_dropped(const struct nb_lora_site *s, const nb_site_call *c, int
     product(e, rows, in, s->r, dh, (view){s->a->value, 1, in}, t, in, 1.0f, false);
     drop(s, c, i0, rows, t, t);
     for (int64_t i = 0; i < rows; i++) {
-        nb_axpy_args p = {e->q, in, 1.0f, t + i * in, c->dx + (i0 + i) * c->ldx, true};
+        nb_axpy_args p = {e->q, in, 1.0f, t + i * in, (float *)c->dx + (i0 + i) * c->ldx, true};
         e->k.axpy(&p);
     }
 }
@@ -108,8 +109,8 @@ static void lora_backward(nb_hook *self, const nb_site_call *c)
         int64_t rows = c->m - i0 < chunk ? c->m - i0 : chunk;
         const float *dh = h + i0 * r;
         if (s->a->grad) {
-            view x =
-                dropping ? dropped_input(s, c, i0, rows) : (view){c->x + i0 * c->ldx, c->ldx, 1};
+            view x = dropping ? dropped_input(s, c, i0, rows)
+                              : (view){(const float *)c->x + i0 * c->ldx, c->ldx, 1};
             product(e, r, in, rows, (view){dh, 1, r}, (view){x.v, 1, x.rs}, s->a->grad, in, 1.0f,
                     true);
         }
@@ -117,7 +118,7 @@ static void lora_backward(nb_hook *self, const nb_site_call *c)
             add_dropped(s, c, i0, rows, (view){dh, r, 1});
         else if (c->dx)
             product(e, rows, in, r, (view){dh, r, 1}, (view){s->a->value, 1, in},
-                    c->dx + i0 * c->ldx, c->ldx, 1.0f, true);
+                    (float *)c->dx + i0 * c->ldx, c->ldx, 1.0f, true);
     }
 }
 
@@ -137,7 +138,11 @@ static void set_state(nb_hook *self, void *mem, int64_t rows)
 void nbi_lora_attach(struct nb_lora_site *s)
 {
     nb_hook **end = &s->site->hooks;
-    s->hook = (nb_hook){lora_forward, lora_backward, state_bytes, set_state, s, NULL};
+    s->hook = (nb_hook){.forward = lora_forward,
+                        .backward = lora_backward,
+                        .state_bytes = state_bytes,
+                        .set_state = set_state,
+                        .user = s};
     while (*end)
         end = &(*end)->next;
     *end = &s->hook;

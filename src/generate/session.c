@@ -28,7 +28,7 @@ static int64_t chunk_rows(const nb_model_config *f, int64_t capacity)
 static nb_status allocate(nb_session *s, int64_t capacity, nb_error *err)
 {
     NBI_TRY(nb_kvcache_open(&s->kv, s->model, capacity, err));
-    NBI_TRY(nb_workspace_open(&s->ws, s->model, s->chunk, false, err));
+    NBI_TRY(nb_workspace_open(&s->ws, s->model, &(nb_pass_plan){.max_rows = s->chunk}, err));
     s->ids = nbi_calloc(NBI_MEM_KV, (size_t)capacity, sizeof *s->ids);
     s->positions = nbi_calloc(NBI_MEM_KV, (size_t)capacity, sizeof *s->positions);
     s->logits = nbi_calloc(NBI_MEM_SCRATCH, (size_t)s->model->config.vocab, sizeof *s->logits);

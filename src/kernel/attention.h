@@ -5,6 +5,7 @@
 #define NB_ATTENTION_H
 
 #include "device/device.h"
+#include "tensor/dtype.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,19 +25,22 @@ typedef struct nb_attn_segment {
  * softcap*tanh(x/softcap) : x.
  *   q, out [rows, H, p] row strides ldq, ldo;  k, v [key rows, G, p] row strides ldk, ldv
  *   lse [rows, H] log of the sum of exponentials (for the backward pass; may be NULL)
- * H a multiple of G, p <= 256. f32 throughout. */
+ * H a multiple of G, p <= 256. q, k, v, out (and in the backward pass dout, dq, dk, dv) are all of
+ * `dtype`: F32 (computed in f32 throughout), or BF16 (operands of products in bf16, sums, softmax
+ * and lse in f32). */
 typedef struct nb_attention_args {
     nb_queue *q_;
     const nb_attn_segment *segments;
     int64_t n_segments;
     int64_t heads, kv_heads, p;
-    const float *q, *k, *v;
+    const void *q, *k, *v;
     int64_t ldq, ldk, ldv;
     float scale, softcap;
     int64_t window; /* 0: none */
-    float *out;
+    void *out;
     int64_t ldo;
     float *lse;
+    nb_dtype dtype; /* F32 (0) or BF16 */
 } nb_attention_args;
 typedef void nb_attention_fn(const nb_attention_args *a);
 
@@ -44,10 +48,10 @@ typedef void nb_attention_fn(const nb_attention_args *a);
  * q_len == k_len - prefix_len). delta [rows, H] is scratch. Strides as those of q, k, v. */
 typedef struct nb_attention_bwd_args {
     nb_attention_args fwd; /* as in the forward call, out and lse filled */
-    const float *dout;
+    const void *dout;
     int64_t lddo;
     float *delta;
-    float *dq, *dk, *dv;
+    void *dq, *dk, *dv;
 } nb_attention_bwd_args;
 typedef void nb_attention_bwd_fn(const nb_attention_bwd_args *a);
 

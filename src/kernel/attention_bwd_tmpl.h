@@ -45,8 +45,9 @@ static void compute_delta(const nb_attention_bwd_args *b, const query_tile *t)
 {
     const nb_attention_args *a = &b->fwd;
     for (int64_t row = t->s->q_row0 + t->i0, i = 0; i < t->n; i++, row++)
-        b->delta[row * a->heads + t->head] = (float)dot_f64(
-            a->out + row * a->ldo + t->head * a->p, b->dout + row * b->lddo + t->head * a->p, a->p);
+        b->delta[row * a->heads + t->head] =
+            (float)dot_f64(((float *)a->out) + row * a->ldo + t->head * a->p,
+                           ((const float *)b->dout) + row * b->lddo + t->head * a->p, a->p);
 }
 
 static void pack_queries(const nb_attention_bwd_args *b, const query_tile *t, bool want_keys,
@@ -54,8 +55,8 @@ static void pack_queries(const nb_attention_bwd_args *b, const query_tile *t, bo
 {
     const nb_attention_args *a = &b->fwd;
     const int64_t row0 = t->s->q_row0 + t->i0, p = a->p;
-    const float *q = a->q + row0 * a->ldq + t->head * p;
-    const float *dout = b->dout + row0 * b->lddo + t->head * p;
+    const float *q = ((const float *)a->q) + row0 * a->ldq + t->head * p;
+    const float *dout = ((const float *)b->dout) + row0 * b->lddo + t->head * p;
     operand o = strided(q, a->ldq, 1);
     pack(&o, 0, t->n, 0, p, NBI_NR, w->pq);
     o = strided(dout, b->lddo, 1);
@@ -102,11 +103,11 @@ static void pair_bwd(const nb_attention_bwd_args *b, const query_tile *t, int64_
 {
     const nb_attention_args *a = &b->fwd;
     const int64_t p = a->p, row = t->s->k_row0 + j0, col = t->group * p;
-    const float *k = a->k + row * a->ldk + col;
+    const float *k = ((const float *)a->k) + row * a->ldk + col;
     operand o = strided(k, a->ldk, 1);
     pack(&o, 0, n, 0, p, NBI_MR, w->pa);
     multiply_panels(n, t->n, p, w->pa, w->pq, w->s, TQ, a->scale, false);
-    o = strided(a->v + row * a->ldv + col, a->ldv, 1);
+    o = strided(((const float *)a->v) + row * a->ldv + col, a->ldv, 1);
     pack(&o, 0, n, 0, p, NBI_MR, w->pa);
     multiply_panels(n, t->n, p, w->pa, w->pdo, w->ds, TQ, 1.0f, false);
     score_gradients(t, j0, n, w);
@@ -118,10 +119,12 @@ static void pair_bwd(const nb_attention_bwd_args *b, const query_tile *t, int64_
     if (want_keys) {
         o = strided(w->s, TQ, 1);
         pack(&o, 0, n, 0, t->n, NBI_MR, w->pa);
-        multiply_panels(n, p, t->n, w->pa, w->dob, b->dv + row * a->ldv + col, a->ldv, 1.0f, true);
+        multiply_panels(n, p, t->n, w->pa, w->dob, ((float *)b->dv) + row * a->ldv + col, a->ldv,
+                        1.0f, true);
         o = strided(w->ds, TQ, 1);
         pack(&o, 0, n, 0, t->n, NBI_MR, w->pa);
-        multiply_panels(n, p, t->n, w->pa, w->qb, b->dk + row * a->ldk + col, a->ldk, 1.0f, true);
+        multiply_panels(n, p, t->n, w->pa, w->qb, ((float *)b->dk) + row * a->ldk + col, a->ldk,
+                        1.0f, true);
     }
 }
 
@@ -144,7 +147,7 @@ static void query_tile_bwd(const nb_attention_bwd_args *b, const query_tile *t, 
     }
     if (want_query)
         write_turned(w->dq, t->n, a->p, w->tmp,
-                     b->dq + (t->s->q_row0 + t->i0) * a->ldq + t->head * a->p, a->ldq);
+                     ((float *)b->dq) + (t->s->q_row0 + t->i0) * a->ldq + t->head * a->p, a->ldq);
 }
 
 /* Gradients of keys j0..j1-1 of one key head from all queries, and with `want_query` theirs. */
@@ -154,8 +157,8 @@ static void key_range_bwd(const nb_attention_bwd_args *b, const nb_attn_segment 
     const nb_attention_args *a = &b->fwd;
     const int64_t per = a->heads / a->kv_heads;
     for (int64_t j = s->k_row0 + j0; j < s->k_row0 + min_i64(j1, s->k_len); j++) {
-        memset(b->dk + j * a->ldk + group * a->p, 0, (size_t)a->p * sizeof(float));
-        memset(b->dv + j * a->ldv + group * a->p, 0, (size_t)a->p * sizeof(float));
+        memset(((float *)b->dk) + j * a->ldk + group * a->p, 0, (size_t)a->p * sizeof(float));
+        memset(((float *)b->dv) + j * a->ldv + group * a->p, 0, (size_t)a->p * sizeof(float));
     }
     query_tile t = {a, s, group * per, group, 0, 0, s->k_len - s->q_len};
     for (; t.head < (group + 1) * per; t.head++)

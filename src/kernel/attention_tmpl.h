@@ -216,7 +216,7 @@ static void attend_tile(const query_tile *t, float *scratch)
     float *pq = take(&scratch, TILE_B), *pa = take(&scratch, TILE_A), *s = take(&scratch, TILE_S);
     float *o = take(&scratch, TILE_X), *tmp = take(&scratch, TILE_X);
     float *max = take(&scratch, TQ), *sum = take(&scratch, TQ);
-    const operand oq = strided(a->q + row0 * a->ldq + t->head * p, a->ldq, 1);
+    const operand oq = strided(((const float *)a->q) + row0 * a->ldq + t->head * p, a->ldq, 1);
     pack(&oq, 0, t->n, 0, p, NBI_NR, pq);
     memset(o, 0, (size_t)(TQ * p) * sizeof(float));
     memset(s, 0, TILE_S * sizeof(float)); /* lanes without a query are computed, never written */
@@ -243,7 +243,7 @@ static void attend_tile(const query_tile *t, float *scratch)
     for (int64_t c = 0; c < p; c++)
         for (int64_t i = 0; i < t->n; i += NBI_W)
             vf_store(o + c * TQ + i, vf_load(o + c * TQ + i) / vf_load(sum + i));
-    write_turned(o, t->n, p, tmp, a->out + row0 * a->ldo + t->head * p, a->ldo);
+    write_turned(o, t->n, p, tmp, ((float *)a->out) + row0 * a->ldo + t->head * p, a->ldo);
     for (int64_t i = 0; i < t->n && a->lse; i++)
         a->lse[(row0 + i) * a->heads + t->head] = max[i] + logf(sum[i]);
 }
@@ -311,7 +311,7 @@ static void attend_few(const query_tile *t, float *scratch)
         const float *k = key_rows(t, a->k, a->ldk, j0, n, tmp, &ldk);
         const float *v = key_rows(t, a->v, a->ldv, j0, n, tmp2, &ldv);
         for (int64_t i = 0; i < t->n; i++) {
-            const float *q = a->q + (row0 + i) * a->ldq + t->head * p;
+            const float *q = ((const float *)a->q) + (row0 + i) * a->ldq + t->head * p;
             dot_rows(q, k, ldk, n, p, a->scale, s);
             for (int64_t j = n; j < TK; j++)
                 s[j] = 0.0f;
@@ -328,7 +328,7 @@ static void attend_few(const query_tile *t, float *scratch)
         }
     }
     for (int64_t i = 0; i < t->n; i++) {
-        float *out = a->out + (row0 + i) * a->ldo + t->head * p;
+        float *out = ((float *)a->out) + (row0 + i) * a->ldo + t->head * p;
         for (int64_t c = 0; c < p; c++)
             out[c] = o[i * PMAX + c] / sum[i];
         if (a->lse)

@@ -42,8 +42,8 @@ static void dropout_row(const nb_dropout_args *a, int64_t r, const uint32_t key[
                         float scale)
 {
     const uint32_t rest[3] = {(uint32_t)a->token[r], (uint32_t)a->example[r], a->epoch};
-    const float *x = a->x + r * a->d;
-    float *y = a->y + r * a->d;
+    const float *x = ((const float *)a->x) + r * a->d;
+    float *y = ((float *)a->y) + r * a->d;
     for (int64_t c = 0; c < a->d; c += 4 * NBI_W) {
         uint32_t u[4 * NBI_W];
         philox_lanes((uint32_t)(c / 4), rest, key, u);

@@ -49,7 +49,7 @@ typedef struct nb_kernels {
 typedef enum nb_cpu_flag {
     NB_CPU_AVX2 = 1,       /* AVX2, FMA, F16C, and the OS saves the registers */
     NB_CPU_AVX512 = 2,     /* F, BW, DQ, VL */
-    NB_CPU_AVX512BF16 = 4, /* reported; variants come with the fast engine */
+    NB_CPU_AVX512BF16 = 4, /* dot products of bf16 pairs */
     NB_CPU_AMX = 8
 } nb_cpu_flag;
 
@@ -60,6 +60,10 @@ unsigned nb_cpu_flags(void);
 void nb_cpu_describe(unsigned flags, char buf[128], char brand[64]);
 /* Fills the table for the given flags (a subset of nb_cpu_flags() to force a lower level). */
 void nb_kernels_init(nb_kernels *k, unsigned flags);
+
+/* dtype of what layers hand to each other: BF16 when products compute in bf16. The residual stream,
+ * its gradient, adapters and statistics are f32 in both. */
+#define NB_ACT_DTYPE(compute) ((compute) == NB_COMPUTE_BF16 ? NB_DT_BF16 : NB_DT_F32)
 
 /* Everything a layer needs to compute; passed down by pointer, immutable while in use. */
 typedef struct nb_exec {

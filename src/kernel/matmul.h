@@ -14,24 +14,26 @@ typedef enum nb_compute { NB_COMPUTE_F32, NB_COMPUTE_BF16 } nb_compute;
 
 /* c[M, N] (= or +=) alpha * a[M, K] * b[N, K]^T
  *
- *   a  f32  element (i, k) at a[i*a_rs + k*a_cs]
- *   b  f32  element (j, k) at b[j*b_rs + k*b_cs]
- *   c  f32  row-major, row stride ldc; overlaps neither a nor b
+ *   a  element (i, k) at a[i*a_rs + k*a_cs]
+ *   b  element (j, k) at b[j*b_rs + k*b_cs]
+ *   c  row-major, row stride ldc; overlaps neither a nor b
  *
- * Any orientation of a row-major matrix by its two strides. M, N may be 0; K = 0 gives 0 (or leaves
- * c when accumulating). Tolerance: NB_TOL_DOT(K, compute). */
+ * Each is F32 (the default) or BF16; sums are f32 and rounded once when c is BF16 (accumulating
+ * adds in f32 to the widened c). Any orientation of a row-major matrix by its two strides. M, N may
+ * be 0; K = 0 gives 0 (or leaves c when accumulating). Tolerance: NB_TOL_DOT(K, compute). */
 typedef struct nb_matmul_args {
     nb_queue *q;
     int64_t m, n, k;
-    const float *a;
+    const void *a;
     int64_t a_rs, a_cs;
-    const float *b;
+    const void *b;
     int64_t b_rs, b_cs;
-    float *c;
+    void *c;
     int64_t ldc;
     float alpha;
     bool accumulate;
     nb_compute compute;
+    nb_dtype a_dtype, b_dtype, c_dtype; /* F32 (0) or BF16 */
 } nb_matmul_args;
 typedef void nb_matmul_fn(const nb_matmul_args *a);
 
@@ -42,24 +44,44 @@ typedef struct nb_qgroup {
     int64_t row0, rows;
 } nb_qgroup;
 
+/* A contribution of low rank that a product sums together with its own: r more inner indices.
+ *
+ *   y[:, col0 .. col0+cols) += alpha * h[M, r] * l[cols, r]^T
+ *
+ *   h  f32 row stride ldh, rows as those of x;  l  f32, element (j, i) at l[j*l_rs + i*l_cs]
+ * Computed like the product: both rounded to bf16 when compute is BF16. */
+typedef struct nb_lowrank {
+    const float *h;
+    int64_t ldh, r;
+    const float *l;
+    int64_t l_rs, l_cs;
+    int64_t col0, cols;
+    float alpha;
+} nb_lowrank;
+
 /* The frozen-base product of every linear layer, forward and input gradient, from the same codes.
  *
  *   forward    (backward = false): y[M, w_rows] (= or +=) x[M, K] * w^T
  *   backward   (backward = true):  y[M, K]      (= or +=) x[M, w_rows] * w       (x is dy, y is dx)
  *
- *   x f32 row stride ldx, y f32 row stride ldy, no overlap. Groups do not overlap in rows.
- * Decoded in f32 as book[code] * absmax, then rounded to bf16 when compute is BF16. */
+ *   x row stride ldx, y row stride ldy, no overlap; each F32 (the default) or BF16, sums are f32
+ * and rounded once when y is BF16. Groups do not overlap in rows. `extra` (n_extra of them) is
+ * added to every row of the groups. Decoded in f32 as book[code] * absmax, then rounded to bf16
+ * when compute is BF16. */
 typedef struct nb_qmatmul_args {
     nb_queue *q;
     const nb_qgroup *groups;
     int64_t n_groups;
     bool backward;
-    const float *x;
+    const void *x;
     int64_t ldx;
-    float *y;
+    void *y;
     int64_t ldy;
     bool accumulate;
     nb_compute compute;
+    nb_dtype x_dtype, y_dtype; /* F32 (0) or BF16 */
+    const nb_lowrank *extra;
+    int64_t n_extra;
 } nb_qmatmul_args;
 typedef void nb_qmatmul_fn(const nb_qmatmul_args *a);
 

@@ -221,11 +221,11 @@ void NBI_ISA(qmatmul)(const nb_qmatmul_args *a)
         const nb_qgroup *s = &a->groups[i];
         assert(s->w_row0 >= 0 && s->w_rows >= 0 && s->w_row0 + s->w_rows <= s->w->n);
         product g = {.q = a->q,
-                     .a = strided(a->x + s->row0 * a->ldx, a->ldx, 1),
+                     .a = strided(((const float *)a->x) + s->row0 * a->ldx, a->ldx, 1),
                      .m = s->rows,
                      .n = a->backward ? s->w->k : s->w_rows,
                      .k = a->backward ? s->w_rows : s->w->k,
-                     .c = a->y + s->row0 * a->ldy,
+                     .c = ((float *)a->y) + s->row0 * a->ldy,
                      .ldc = a->ldy,
                      .alpha = 1.0f,
                      .add = a->accumulate};

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Element- and row-wise operations. All buffers f32, row-major, contiguous unless a stride is
- * named. Threads split rows; sums over rows (dw, db) use a partition fixed by the problem size. */
+/* Element- and row-wise operations. Buffers are row-major, contiguous unless a stride is named, and
+ * f32 unless a dtype is named, which is F32 (the default) or BF16; arithmetic is f32 in both, and a
+ * result is rounded once. Threads split rows; sums over rows (dw, db) use a partition fixed by the
+ * problem size. */
 #ifndef NB_ROWWISE_H
 #define NB_ROWWISE_H
 
 #include "device/device.h"
+#include "tensor/dtype.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,9 +17,12 @@
 typedef struct nb_rmsnorm_args {
     nb_queue *q;
     int64_t rows, d;
-    const float *x, *w;
+    const void *x;
+    const float *w;
     float w_offset, eps;
-    float *y, *rstd;
+    void *y;
+    float *rstd;
+    nb_dtype x_dtype, y_dtype;
 } nb_rmsnorm_args;
 typedef void nb_rmsnorm_fn(const nb_rmsnorm_args *a);
 
@@ -25,11 +31,14 @@ typedef void nb_rmsnorm_fn(const nb_rmsnorm_args *a);
 typedef struct nb_rmsnorm_bwd_args {
     nb_queue *q;
     int64_t rows, d;
-    const float *x, *w, *rstd, *dy;
+    const void *x;
+    const float *w, *rstd;
+    const void *dy;
     float w_offset;
-    float *dx;
+    void *dx;
     bool accumulate;
     float *dw;
+    nb_dtype x_dtype, dy_dtype, dx_dtype;
 } nb_rmsnorm_bwd_args;
 typedef void nb_rmsnorm_bwd_fn(const nb_rmsnorm_bwd_args *a);
 
@@ -40,8 +49,9 @@ typedef struct nb_glu_args {
     nb_queue *q;
     nb_act act;
     int64_t n;
-    const float *g, *u;
-    float *h;
+    const void *g, *u;
+    void *h;
+    nb_dtype dtype; /* of all three */
 } nb_glu_args;
 typedef void nb_glu_fn(const nb_glu_args *a);
 
@@ -50,8 +60,9 @@ typedef struct nb_glu_bwd_args {
     nb_queue *q;
     nb_act act;
     int64_t n;
-    const float *g, *u, *dh;
-    float *dg, *du;
+    const void *g, *u, *dh;
+    void *dg, *du;
+    nb_dtype dtype; /* of all five */
 } nb_glu_bwd_args;
 typedef void nb_glu_bwd_fn(const nb_glu_bwd_args *a);
 
@@ -73,9 +84,10 @@ typedef void nb_rope_table_fn(const nb_rope_table_args *a);
 typedef struct nb_rope_args {
     nb_queue *q;
     int64_t rows, heads, p, half;
-    float *x;
+    void *x;
     const float *cs;
     bool inverse;
+    nb_dtype dtype; /* of x */
 } nb_rope_args;
 typedef void nb_rope_fn(const nb_rope_args *a);
 
@@ -95,8 +107,9 @@ typedef struct nb_bias_args {
     nb_queue *q;
     int64_t rows, d;
     const float *b;
-    float *y;
+    void *y;
     int64_t ldy;
+    nb_dtype dtype; /* of y */
 } nb_bias_args;
 typedef void nb_bias_fn(const nb_bias_args *a);
 
@@ -104,9 +117,10 @@ typedef void nb_bias_fn(const nb_bias_args *a);
 typedef struct nb_bias_bwd_args {
     nb_queue *q;
     int64_t rows, d;
-    const float *dy;
+    const void *dy;
     int64_t ldy;
     float *db;
+    nb_dtype dtype; /* of dy */
 } nb_bias_bwd_args;
 typedef void nb_bias_bwd_fn(const nb_bias_bwd_args *a);
 
@@ -116,13 +130,14 @@ typedef void nb_bias_bwd_fn(const nb_bias_bwd_args *a);
 typedef struct nb_dropout_args {
     nb_queue *q;
     int64_t rows, d;
-    const float *x;
-    float *y;
+    const void *x;
+    void *y;
     float p;
     uint64_t seed;
     uint32_t site, epoch;
     const int32_t *example; /* [rows] */
     const int32_t *token;   /* [rows] position in the example */
+    nb_dtype x_dtype, y_dtype;
 } nb_dropout_args;
 typedef void nb_dropout_fn(const nb_dropout_args *a);
 

@@ -20,8 +20,8 @@ void NBI_ISA(rmsnorm)(const nb_rmsnorm_args *a)
     const int64_t d = a->d;
 #pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
     for (int64_t r = 0; r < a->rows; r++) {
-        const float *x = a->x + r * d;
-        float *y = a->y + r * d;
+        const float *x = ((const float *)a->x) + r * d;
+        float *y = ((float *)a->y) + r * d;
         const float rstd = (float)(1.0 / sqrt(dot_f64(x, x, d) / (double)d + (double)a->eps));
         const vf s = vf_set1(rstd), off = vf_set1(a->w_offset);
         for (int64_t i = 0; i < d; i += NBI_W) {
@@ -38,7 +38,7 @@ static void rmsnorm_dw(const nb_rmsnorm_bwd_args *a, int64_t c0, int64_t c1)
 {
     double sum[STRIP] = {0};
     for (int64_t r = 0; r < a->rows; r++) {
-        const float *x = a->x + r * a->d, *dy = a->dy + r * a->d;
+        const float *x = ((const float *)a->x) + r * a->d, *dy = ((const float *)a->dy) + r * a->d;
         const double rstd = (double)a->rstd[r];
         for (int64_t c = c0; c < c1; c++)
             sum[c - c0] += (double)dy[c] * (double)x[c] * rstd;
@@ -51,8 +51,9 @@ static void rmsnorm_dw(const nb_rmsnorm_bwd_args *a, int64_t c0, int64_t c1)
 static void rmsnorm_dx(const nb_rmsnorm_bwd_args *a, int64_t r)
 {
     const int64_t d = a->d;
-    const float *x = a->x + r * d, *dy = a->dy + r * d, rstd = a->rstd[r];
-    float *dx = a->dx + r * d;
+    const float *x = ((const float *)a->x) + r * d, *dy = ((const float *)a->dy) + r * d,
+                rstd = a->rstd[r];
+    float *dx = ((float *)a->dx) + r * d;
     const vf off = vf_set1(a->w_offset);
     vd s[2] = {{0}, {0}};
     for (int64_t i = 0; i < d; i += NBI_W) {
@@ -112,8 +113,8 @@ NBI_INLINE void glu_span(const nb_act act, const nb_glu_args *a, int64_t from, i
     for (int64_t i = from; i < to; i += NBI_W) {
         int l = lanes_left(i, to);
         vf value, slope;
-        activate(act, vf_load_n(a->g + i, l), &value, &slope);
-        vf_store_n(a->h + i, value * vf_load_n(a->u + i, l), l);
+        activate(act, vf_load_n(((const float *)a->g) + i, l), &value, &slope);
+        vf_store_n(((float *)a->h) + i, value * vf_load_n(((const float *)a->u) + i, l), l);
     }
 }
 
@@ -121,10 +122,11 @@ NBI_INLINE void glu_bwd_span(const nb_act act, const nb_glu_bwd_args *a, int64_t
 {
     for (int64_t i = from; i < to; i += NBI_W) {
         int l = lanes_left(i, to);
-        vf value, slope, dh = vf_load_n(a->dh + i, l), u = vf_load_n(a->u + i, l);
-        activate(act, vf_load_n(a->g + i, l), &value, &slope);
-        vf_store_n(a->dg + i, dh * u * slope, l);
-        vf_store_n(a->du + i, dh * value, l);
+        vf value, slope, dh = vf_load_n(((const float *)a->dh) + i, l),
+                         u = vf_load_n(((const float *)a->u) + i, l);
+        activate(act, vf_load_n(((const float *)a->g) + i, l), &value, &slope);
+        vf_store_n(((float *)a->dg) + i, dh * u * slope, l);
+        vf_store_n(((float *)a->du) + i, dh * value, l);
     }
 }
 
@@ -167,7 +169,7 @@ static void rope_strip(const nb_rope_args *a, int64_t r, int64_t j0, int64_t n)
         s[j] = a->inverse ? -cs[2 * j + 1] : cs[2 * j + 1];
     }
     for (int64_t h = 0; h < a->heads; h++) {
-        float *x = a->x + (r * a->heads + h) * a->p + j0, *y = x + a->half;
+        float *x = (float *)a->x + (r * a->heads + h) * a->p + j0, *y = x + a->half;
         for (int64_t j = 0; j < n; j += NBI_W) {
             int l = lanes_left(j, n);
             vf u = vf_load_n(x + j, l), v = vf_load_n(y + j, l);
@@ -206,7 +208,7 @@ void NBI_ISA(bias)(const nb_bias_args *a)
 {
 #pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
     for (int64_t r = 0; r < a->rows; r++) {
-        float *y = a->y + r * a->ldy;
+        float *y = ((float *)a->y) + r * a->ldy;
         for (int64_t i = 0; i < a->d; i += NBI_W) {
             int l = lanes_left(i, a->d);
             vf_store_n(y + i, vf_load_n(y + i, l) + vf_load_n(a->b + i, l), l);
@@ -222,7 +224,7 @@ void NBI_ISA(bias_bwd)(const nb_bias_bwd_args *a)
         double sum[STRIP] = {0};
         for (int64_t r = 0; r < a->rows; r++)
             for (int64_t c = 0; c < n; c++)
-                sum[c] += (double)a->dy[r * a->ldy + c0 + c];
+                sum[c] += (double)((const float *)a->dy)[r * a->ldy + c0 + c];
         for (int64_t c = 0; c < n; c++)
             a->db[c0 + c] += (float)sum[c];
     }

@@ -7,7 +7,8 @@
 #include "kernel/kernel.h"
 
 #define NB_KERNEL_DECLARE(member, type)                                                            \
-    type nbi_##member##_ref, nbi_##member##_avx2, nbi_##member##_avx512;
+    type nbi_##member##_ref, nbi_##member##_avx2, nbi_##member##_avx512,                           \
+        nbi_##member##_avx512bf16, nbi_##member##_amx;
 NB_KERNEL_MAP(NB_KERNEL_DECLARE)
 #undef NB_KERNEL_DECLARE
 

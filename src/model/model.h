@@ -71,14 +71,33 @@ nb_status nb_model_init(const char *config_path, const char *dir, uint64_t seed,
 
 /* ---- forward and backward (model/forward.c, backward.c) ---- */
 
-/* Memory of one pass over at most max_rows tokens, allocated once. Training keeps every activation
- * the backward pass needs; inference keeps one layer's worth. */
+/* What a block keeps of its forward pass for the backward pass; what it does not keep is computed
+ * again there, by the same kernels on the same numbers, so the gradients are the same bits. */
+typedef enum nb_recompute {
+    NB_KEEP,      /* all that the backward pass reads */
+    NB_SELECTIVE, /* input, attention output with its log-sum-exp, residual stream in the middle:
+                   * the attention and its output projection are not done again */
+    NB_RECOMPUTE  /* the input alone */
+} nb_recompute;
+
+/* What a workspace is for. */
+typedef struct nb_pass_plan {
+    int64_t max_rows; /* tokens of the longest batch */
+    bool training;    /* keeps what the backward pass needs; inference keeps one layer's worth */
+    const uint8_t
+        *recompute; /* [layers] an nb_recompute each; NULL: NB_KEEP everywhere. Borrowed */
+} nb_pass_plan;
+
+/* Memory of one pass, allocated once. */
 typedef struct nb_workspace nb_workspace;
-nb_status nb_workspace_open(nb_workspace **out, nb_model *m, int64_t max_rows, bool training,
+nb_status nb_workspace_open(nb_workspace **out, nb_model *m, const nb_pass_plan *plan,
                             nb_error *err) NB_MUST_CHECK;
 void nb_workspace_close(nb_workspace **ws);
-/* Bytes nb_workspace_open would allocate. */
-size_t nb_workspace_bytes(const nb_model *m, int64_t max_rows, bool training);
+/* Bytes nb_workspace_open would allocate under the tags ACTIVATIONS and SCRATCH; hooks must be
+ * attached. Needs only the shape of the model, so it works on a sketch (no weights in memory).
+ * False when they exceed the address space. */
+bool nb_workspace_size(const nb_model *m, const nb_pass_plan *plan, size_t *activations,
+                       size_t *scratch);
 
 struct nb_kvcache;
 

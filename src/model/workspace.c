@@ -192,20 +192,22 @@ static void place(cursor *act, cursor *scratch, nb_workspace *ws, const nb_model
     ws->hook_bytes = act->used - before;
 }
 
-size_t nb_workspace_bytes(const nb_model *m, int64_t max_rows, bool training)
+bool nb_workspace_size(const nb_model *m, const nb_pass_plan *plan, size_t *activations,
+                       size_t *scratch_bytes)
 {
     cursor act = {0}, scratch = {0};
-    nb_workspace probe = {.training = training, .max_rows = max_rows};
-    size_t total;
+    nb_workspace probe = {.training = plan->training, .max_rows = plan->max_rows};
     place(&act, &scratch, &probe, m);
-    if (act.overflow || scratch.overflow || !nbi_add_size(act.used, scratch.used, &total))
-        return SIZE_MAX;
-    return total;
+    *activations = act.used;
+    *scratch_bytes = scratch.used;
+    return !act.overflow && !scratch.overflow;
 }
 
-nb_status nb_workspace_open(nb_workspace **out, nb_model *m, int64_t max_rows, bool training,
+nb_status nb_workspace_open(nb_workspace **out, nb_model *m, const nb_pass_plan *plan,
                             nb_error *err)
 {
+    const int64_t max_rows = plan->max_rows;
+    const bool training = plan->training;
     *out = NULL;
     if (max_rows < 1 || max_rows > INT32_MAX)
         return nbi_fail(err, NB_LIMIT, "a pass of %lld tokens is outside 1..%d",

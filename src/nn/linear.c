@@ -15,8 +15,8 @@ bool nb_linear_trains(const nb_linear *l)
 static nb_site_call site_view(const nb_site_call *c, const nb_site *site)
 {
     nb_site_call view = *c;
-    view.y = c->y ? c->y + site->row0 : NULL;
-    view.dy = c->dy ? c->dy + site->row0 : NULL;
+    view.y = c->y ? nb_elem(c->y, c->y_dtype, site->row0) : NULL;
+    view.dy = c->dy ? nb_elem(c->dy, c->dy_dtype, site->row0) : NULL;
     return view;
 }
 
@@ -32,15 +32,22 @@ static void product(const nb_linear *l, const nb_site_call *c, bool backward, bo
                                           .y = backward ? c->dx : c->y,
                                           .ldy = backward ? c->ldx : c->ldy,
                                           .accumulate = accumulate,
-                                          .compute = c->exec->compute});
+                                          .compute = c->exec->compute,
+                                          .x_dtype = backward ? c->dy_dtype : c->x_dtype,
+                                          .y_dtype = backward ? c->dx_dtype : c->y_dtype});
 }
 
 void nb_linear_forward(const nb_linear *l, const nb_site_call *c, bool accumulate)
 {
     product(l, c, false, accumulate);
     if (l->bias)
-        c->exec->k.bias(&(nb_bias_args){
-            .q = c->exec->q, .rows = c->m, .d = l->w.n, .b = l->bias, .y = c->y, .ldy = c->ldy});
+        c->exec->k.bias(&(nb_bias_args){.q = c->exec->q,
+                                        .rows = c->m,
+                                        .d = l->w.n,
+                                        .b = l->bias,
+                                        .y = c->y,
+                                        .ldy = c->ldy,
+                                        .dtype = c->y_dtype});
     for (int i = 0; i < l->n_sites; i++) {
         nb_site_call view = site_view(c, l->sites[i]);
         for (nb_hook *h = l->sites[i]->hooks; h; h = h->next)
@@ -64,7 +71,9 @@ static void weight_gradient(const nb_linear *l, const nb_site_call *c)
                                         .ldc = l->w.k,
                                         .alpha = 1.0f,
                                         .accumulate = true,
-                                        .compute = c->exec->compute});
+                                        .compute = c->exec->compute,
+                                        .a_dtype = c->dy_dtype,
+                                        .b_dtype = c->x_dtype});
 }
 
 void nb_linear_backward(const nb_linear *l, const nb_site_call *c, bool accumulate)
@@ -79,7 +88,8 @@ void nb_linear_backward(const nb_linear *l, const nb_site_call *c, bool accumula
                                                 .d = l->w.n,
                                                 .dy = c->dy,
                                                 .ldy = c->ldy,
-                                                .db = l->dbias});
+                                                .db = l->dbias,
+                                                .dtype = c->dy_dtype});
     for (int i = 0; i < l->n_sites; i++) {
         nb_site_call view = site_view(c, l->sites[i]);
         for (nb_hook *h = l->sites[i]->hooks; h; h = h->next)

@@ -17,13 +17,14 @@ typedef struct nb_site_call {
     const nb_batch *batch;          /* may be NULL when not training */
     int64_t row0, m;                /* where saved state of these rows lives; < rows planned */
     const int32_t *example, *token; /* [m] keys for dropout, NULL when not training */
-    const float *x;                 /* [m, in] row stride ldx */
+    const void *x;                  /* [m, in] row stride ldx */
     int64_t ldx;
-    float *y; /* forward: [m, rows of the site] row stride ldy; hooks add to it */
+    void *y; /* forward: [m, rows of the site] row stride ldy; hooks add to it */
     int64_t ldy;
-    const float *dy; /* backward: gradient of y, stride ldy */
-    float *dx;       /* backward: [m, in] row stride ldx; hooks add to it; NULL: not wanted */
-    bool training;   /* dropout on, state for the backward pass is kept */
+    const void *dy; /* backward: gradient of y, stride ldy */
+    void *dx;       /* backward: [m, in] row stride ldx; hooks add to it; NULL: not wanted */
+    nb_dtype x_dtype, y_dtype, dy_dtype, dx_dtype; /* F32 (0) or BF16 */
+    bool training; /* dropout on, state for the backward pass is kept */
 } nb_site_call;
 
 typedef struct nb_hook nb_hook;
@@ -33,6 +34,12 @@ struct nb_hook {
     /* Adds parameter gradients, and dx += contribution^T(dy). Called once for each forward call
      * made with training set, with the same x. */
     void (*backward)(nb_hook *self, const nb_site_call *c);
+    /* The same for a contribution of low rank that the main product can sum with its own: fills
+     * *out (columns counted from the site's own; scratch it points to lives until the hook's next
+     * call) and returns true, having done everything but that sum; false: the plain function is to
+     * be called. NULL: always false. */
+    bool (*forward_lowrank)(nb_hook *self, const nb_site_call *c, nb_lowrank *out);
+    bool (*backward_lowrank)(nb_hook *self, const nb_site_call *c, nb_lowrank *out);
     /* Bytes of activation state for `rows` rows, and the memory itself (64-byte aligned, given
      * before the first call, replaced when the plan grows). Either may be NULL. */
     size_t (*state_bytes)(const nb_hook *self, int64_t rows);

@@ -39,4 +39,10 @@ bool nb_dtype_parse(const char *s, size_t len, nb_dtype *out);
 /* F32, F16, BF16: what a dense weight may be. */
 bool nb_dtype_is_dense_float(nb_dtype t);
 
+/* Address of element i of an array of t. */
+static inline void *nb_elem(const void *p, nb_dtype t, int64_t i)
+{
+    return (unsigned char *)(uintptr_t)p + i * (int64_t)nb_dtype_size(t);
+}
+
 #endif

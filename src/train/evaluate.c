@@ -59,7 +59,7 @@ static nb_status open_evaluation(evaluation *e, nb_recipe *r, const nb_train_hoo
     e->max_rows = e->data->max_tokens > PASS_TOKENS ? e->data->max_tokens : PASS_TOKENS;
     if (e->max_rows > e->data->total_tokens)
         e->max_rows = e->data->total_tokens;
-    return nb_workspace_open(&e->ws, e->parts.model, e->max_rows, false, err);
+    return nb_workspace_open(&e->ws, e->parts.model, &(nb_pass_plan){.max_rows = e->max_rows}, err);
 }
 
 static void close_evaluation(evaluation *e)

@@ -34,6 +34,10 @@ struct nb_recipe {
     nb_compute compute; /* after resolving auto, bf16, fp16, bnb_4bit_compute_dtype */
     int threads;
     const char *cpumask;
+    int checkpointing;           /* gradient_checkpointing: -1 auto, 0, 1 */
+    const char *memory_limit;    /* as given; NULL: the machine's */
+    const char *time_budget;     /* as given */
+    const char *quantized_cache; /* folder */
 
     /* data */
     const char *data, *eval_data;
@@ -43,6 +47,7 @@ struct nb_recipe {
     const char *sample_order;
     bool shuffle;
     bool packing;
+    int64_t max_tokens_per_batch; /* 0: batches count rows */
 
     /* adapter */
     nb_lora_config lora;
@@ -61,6 +66,7 @@ struct nb_recipe {
 
     /* logging, evaluation, saving */
     const char *output_dir;
+    bool probe;
     nb_strategy logging_strategy, eval_strategy, save_strategy;
     int64_t logging_steps, eval_steps, save_steps, save_total_limit;
     bool eval_on_start;

@@ -98,6 +98,14 @@ const nbi_key nbi_keys[] = {
     CHOICE("torch_dtype", "model", torch_dtype, computes, COMPUTE, "auto", NULL,
            "counts when no other key says how to compute"),
     INT("threads", "model", threads, 0, 4096, "0", "all cores", "threads"),
+    CHOICE("gradient_checkpointing", "model", checkpointing, tristate, "auto|true|false", "auto",
+           "as far as memory asks for it", "compute activations again instead of keeping them"),
+    TEXT("memory_limit", "model", memory_limit, "SIZE",
+         "most memory to use, such as 6GiB; default: what the machine and its cgroup have"),
+    TEXT("time_budget", "model", time_budget, "TIME",
+         "plan proposes settings that fit into it, such as 90m or 2h"),
+    TEXT("quantized_cache", "model", quantized_cache, "DIR",
+         "keeps the base's 4-bit form for the next start"),
     TEXT("cpumask", "model", cpumask, "NAMES", "instruction sets to use, as doctor names them"),
 
     TEXT("data", "data", data, "FILE", "rows to train on: .jsonl, .json or .csv"),
@@ -135,6 +143,8 @@ const nbi_key nbi_keys[] = {
     INT("max_rows", "data", data_config.max_rows, 0, MANY, "0", "all", "rows read from the data"),
     BOOL("packing", "data", packing, "false",
          "per_device_train_batch_size counts packs of rows, each of at most max_seq_length tokens"),
+    INT("max_tokens_per_batch", "data", max_tokens_per_batch, 0, 1 << 24, "0", "by rows",
+        "with packing: rows are put together up to this many tokens a micro-batch"),
     BOOL("shuffle", "data", shuffle, "true", "shuffle the rows of each epoch"),
     TEXT("sample_order", "data", sample_order, "FILE", "order of the rows: one JSON list an epoch"),
 
@@ -190,6 +200,8 @@ const nbi_key nbi_keys[] = {
           "clip the global gradient norm; 0: never"),
     INT("seed", "optimisation", seed, 0, MANY, "42", NULL, "of everything random"),
 
+    BOOL("probe", "run", probe, "false",
+         "run the longest batch once, without an update, before the first step"),
     TEXT("output_dir", "run", output_dir, "DIR", "where results go"),
     CHOICE("logging_strategy", "run", logging_strategy, strategies, STRATEGY, "steps", NULL,
            "when training lines are logged"),

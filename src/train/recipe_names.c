@@ -115,8 +115,7 @@ const nbi_silent_key nbi_silent_keys[] = {
     {"bf16_full_eval", NO, "evaluation computes as training does"},
     {"fp16_full_eval", NO, "evaluation computes as training does"},
     {"full_determinism", NULL, "any number of threads gives the same bits"},
-    {"gradient_checkpointing", NULL, "this version keeps activations, so it saves no memory"},
-    {"gradient_checkpointing_kwargs", NULL, "this version keeps activations"},
+    {"gradient_checkpointing_kwargs", NULL, "recomputation gives the same bits in every form"},
     {"auto_find_batch_size", NULL, "the batch size is the one given"},
 
     /* adapters */

@@ -182,7 +182,8 @@ static nb_status open_engine(nbi_run *run, nb_error *err)
     run->max_rows = nbi_batching_max_tokens(&run->batching);
     if (run->eval && run->eval->max_tokens > run->max_rows)
         run->max_rows = run->eval->max_tokens;
-    nb_status st = nb_workspace_open(&run->ws, m, run->max_rows, true, err);
+    nb_status st = nb_workspace_open(
+        &run->ws, m, &(nb_pass_plan){.max_rows = run->max_rows, .training = true}, err);
     if (st == NB_NOMEM)
         return nbi_fail_prefix(err, st,
                                "a micro-batch of up to %lld tokens (lower "

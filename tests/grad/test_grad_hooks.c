@@ -45,10 +45,10 @@ static void rank1_forward(nb_hook *h, const nb_site_call *c)
     for (int64_t i = 0; i < c->m; i++) {
         float dot = 0.0f;
         for (int64_t j = 0; j < self->site->in; j++)
-            dot += c->x[i * c->ldx + j] * self->a[j];
+            dot += ((const float *)c->x)[i * c->ldx + j] * self->a[j];
         self->state[c->row0 + i] = dot;
         for (int64_t j = 0; j < self->site->rows; j++)
-            c->y[i * c->ldy + j] += dot * self->b[j];
+            ((float *)c->y)[i * c->ldy + j] += dot * self->b[j];
     }
 }
 
@@ -59,13 +59,13 @@ static void rank1_backward(nb_hook *h, const nb_site_call *c)
     for (int64_t i = 0; i < c->m; i++) {
         float dot = 0.0f;
         for (int64_t j = 0; j < self->site->rows; j++) {
-            dot += c->dy[i * c->ldy + j] * self->b[j];
-            self->db[j] += c->dy[i * c->ldy + j] * self->state[c->row0 + i];
+            dot += ((const float *)c->dy)[i * c->ldy + j] * self->b[j];
+            self->db[j] += ((const float *)c->dy)[i * c->ldy + j] * self->state[c->row0 + i];
         }
         for (int64_t j = 0; j < self->site->in; j++) {
-            self->da[j] += dot * c->x[i * c->ldx + j];
+            self->da[j] += dot * ((const float *)c->x)[i * c->ldx + j];
             if (c->dx)
-                c->dx[i * c->ldx + j] += dot * self->a[j];
+                ((float *)c->dx)[i * c->ldx + j] += dot * self->a[j];
         }
     }
 }
@@ -160,7 +160,9 @@ static void hooks_at_every_site(void **state)
                     w[o * m->sites[i].in + j] += (double)hooks[i]->b[o] * (double)hooks[i]->a[j];
         }
         nb_workspace *ws, *other;
-        assert_int_equal(nb_workspace_open(&ws, m, t.b.m, true, NULL), NB_OK);
+        assert_int_equal(
+            nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = t.b.m, .training = true}, NULL),
+            NB_OK);
         run(m, ws, &t.b);
         /* a second workspace in between must not disturb the first */
         for (size_t i = 0; i < n; i++) {
@@ -168,7 +170,8 @@ static void hooks_at_every_site(void **state)
             memset(hooks[i]->db, 0, (size_t)hooks[i]->site->rows * sizeof(float));
         }
         nb_model_forward(m, ws, &t.b, NULL, true);
-        assert_int_equal(nb_workspace_open(&other, m, t.b.m, false, NULL), NB_OK);
+        assert_int_equal(nb_workspace_open(&other, m, &(nb_pass_plan){.max_rows = t.b.m}, NULL),
+                         NB_OK);
         nb_model_forward(m, other, &t.b, NULL, false);
         nb_workspace_close(&other);
         nb_model_loss(m, ws, &t.b, 1.0, true, NULL);
@@ -210,7 +213,10 @@ static void early_stop_changes_nothing(void **state)
             nb_workspace *ws;
             if (low) /* present in the pass but without effect */
                 memset(low->b, 0, (size_t)low->site->rows * sizeof(float));
-            assert_int_equal(nb_workspace_open(&ws, m, t.b.m, true, NULL), NB_OK);
+            assert_int_equal(nb_workspace_open(&ws, m,
+                                               &(nb_pass_plan){.max_rows = t.b.m, .training = true},
+                                               NULL),
+                             NB_OK);
             run(m, ws, &t.b);
             size_t bytes = (size_t)k->site->in * sizeof(float);
             if (everywhere) {

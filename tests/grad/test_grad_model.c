@@ -115,7 +115,9 @@ static void every_layer_against_finite_differences(void **state)
         tiny_batch t = tiny_batch_open(m, lengths, 3, 11);
         ref_model *r = ref_open(m);
         nb_workspace *ws;
-        assert_int_equal(nb_workspace_open(&ws, m, t.b.m, true, NULL), NB_OK);
+        assert_int_equal(
+            nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = t.b.m, .training = true}, NULL),
+            NB_OK);
         check_forward(s, m, ws, r, &t.b);
         check_gradients(s, m, ws, r, &t.b);
         check_accumulation(m, ws, r, &t.b);
@@ -140,7 +142,9 @@ static void each_tensor_alone(void **state)
         float *kept[200], *all[200];
         size_t n = tiny_slots(m, slots, 200);
         nb_workspace *ws;
-        assert_int_equal(nb_workspace_open(&ws, m, t.b.m, true, NULL), NB_OK);
+        assert_int_equal(
+            nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = t.b.m, .training = true}, NULL),
+            NB_OK);
         for (size_t k = 0; k <= n; k++) { /* first round: all */
             size_t one = k - 1;
             tiny_zero_grads(m);

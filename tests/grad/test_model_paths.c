@@ -39,8 +39,10 @@ static void segments_do_not_see_each_other(void **state)
         int64_t d = m->config.hidden;
         tiny_batch t = tiny_batch_open(m, lengths, 3, 21);
         nb_workspace *ws, *one;
-        assert_int_equal(nb_workspace_open(&ws, m, t.b.m, true, NULL), NB_OK);
-        assert_int_equal(nb_workspace_open(&one, m, 9, false, NULL), NB_OK);
+        assert_int_equal(
+            nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = t.b.m, .training = true}, NULL),
+            NB_OK);
+        assert_int_equal(nb_workspace_open(&one, m, &(nb_pass_plan){.max_rows = 9}, NULL), NB_OK);
         nb_model_forward(m, ws, &t.b, NULL, false);
         nb_loss whole = nb_model_loss(m, ws, &t.b, 1.0, false, NULL), sum = {0};
         double worst = 0.0;
@@ -81,8 +83,8 @@ static void cache_equals_full_pass(void **state)
         tiny_batch t = tiny_batch_open(m, lengths, 1, 22);
         nb_workspace *full, *ws;
         nb_kvcache *kv;
-        assert_int_equal(nb_workspace_open(&full, m, 13, false, NULL), NB_OK);
-        assert_int_equal(nb_workspace_open(&ws, m, 5, false, NULL), NB_OK);
+        assert_int_equal(nb_workspace_open(&full, m, &(nb_pass_plan){.max_rows = 13}, NULL), NB_OK);
+        assert_int_equal(nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = 5}, NULL), NB_OK);
         assert_int_equal(nb_kvcache_open(&kv, m, 13, NULL), NB_OK);
         nb_model_forward(m, full, &t.b, NULL, false);
         double worst = 0.0;
@@ -113,7 +115,9 @@ static float *everything(const tiny_spec *s, int threads, int64_t *n)
     nb_model *m = tiny_open(s, threads);
     tiny_batch t = tiny_batch_open(m, lengths, 3, 23);
     nb_workspace *ws;
-    assert_int_equal(nb_workspace_open(&ws, m, t.b.m, true, NULL), NB_OK);
+    assert_int_equal(
+        nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = t.b.m, .training = true}, NULL),
+        NB_OK);
     nb_model_forward(m, ws, &t.b, NULL, true);
     nb_loss l = nb_model_loss(m, ws, &t.b, 0.1, true, NULL);
     nb_model_backward(m, ws, &t.b);
@@ -174,7 +178,9 @@ static void head_in_chunks(void **state)
     float *chunked[20];
     size_t n = tiny_slots(m, slots, 20);
     nb_workspace *ws;
-    assert_int_equal(nb_workspace_open(&ws, m, t.b.m, true, NULL), NB_OK);
+    assert_int_equal(
+        nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = t.b.m, .training = true}, NULL),
+        NB_OK);
     nb_model_forward(m, ws, &t.b, NULL, true);
     nb_loss whole = nb_model_loss(m, ws, &t.b, 1.0, true, NULL), sum = {0};
     nb_model_backward(m, ws, &t.b);
@@ -214,9 +220,14 @@ static void plan_is_allocation(void **state)
     for (int training = 0; training < 2; training++) {
         size_t before = nbi_mem_current(NBI_MEM_ACTIVATIONS) + nbi_mem_current(NBI_MEM_SCRATCH);
         nb_workspace *ws;
-        assert_int_equal(nb_workspace_open(&ws, m, 100, training, NULL), NB_OK);
+        assert_int_equal(
+            nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = 100, .training = training}, NULL),
+            NB_OK);
         size_t used = nbi_mem_current(NBI_MEM_ACTIVATIONS) + nbi_mem_current(NBI_MEM_SCRATCH);
-        assert_int_equal(used - before, nb_workspace_bytes(m, 100, training));
+        size_t activations, scratch;
+        assert_true(nb_workspace_size(m, &(nb_pass_plan){.max_rows = 100, .training = training},
+                                      &activations, &scratch));
+        assert_int_equal(used - before, activations + scratch);
         nb_workspace_close(&ws);
         assert_null(ws);
         used = nbi_mem_current(NBI_MEM_ACTIVATIONS) + nbi_mem_current(NBI_MEM_SCRATCH);
@@ -225,12 +236,18 @@ static void plan_is_allocation(void **state)
     nb_workspace *ws;
     nb_kvcache *kv;
     nb_error err;
-    assert_int_equal(nb_workspace_open(&ws, m, 0, true, &err), NB_LIMIT);
-    assert_int_equal(nb_workspace_open(&ws, m, INT64_MAX, true, &err), NB_LIMIT);
+    assert_int_equal(
+        nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = 0, .training = true}, &err),
+        NB_LIMIT);
+    assert_int_equal(
+        nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = INT64_MAX, .training = true}, &err),
+        NB_LIMIT);
     assert_int_equal(nb_kvcache_open(&kv, m, INT64_MAX, &err), NB_LIMIT);
     for (uint64_t k = 1; k <= 2; k++) {
         nbi_alloc_fail_at(k, false);
-        assert_int_equal(nb_workspace_open(&ws, m, 100, true, &err), NB_NOMEM);
+        assert_int_equal(
+            nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = 100, .training = true}, &err),
+            NB_NOMEM);
         assert_null(ws);
         nbi_alloc_fail_at(k + 1, false);
         assert_int_equal(nb_kvcache_open(&kv, m, 100, &err), NB_NOMEM);

@@ -27,15 +27,17 @@ static double deviation(const problem *p, const nb_matmul_args *a, const float *
     double worst = 0;
     for (int64_t i = 0; i < p->m; i++) {
         for (int64_t j = 0; j < a->ldc; j++) {
-            const float got = a->c[i * a->ldc + j], before = c0[i * a->ldc + j];
+            const float got = ((float *)a->c)[i * a->ldc + j], before = c0[i * a->ldc + j];
             if (j >= p->n) {
                 assert_true(got == before);
                 continue;
             }
             double sum = 0, size = 0;
             for (int64_t t = 0; t < p->k; t++) {
-                double x = (double)rounded(a->a[i * a->a_rs + t * a->a_cs], p->compute);
-                double y = (double)rounded(a->b[j * a->b_rs + t * a->b_cs], p->compute);
+                double x =
+                    (double)rounded(((const float *)a->a)[i * a->a_rs + t * a->a_cs], p->compute);
+                double y =
+                    (double)rounded(((const float *)a->b)[j * a->b_rs + t * a->b_cs], p->compute);
                 sum += x * y;
                 size += fabs(x * y);
             }

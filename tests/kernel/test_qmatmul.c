@@ -149,7 +149,7 @@ static double worst_error(const weight *w, const nb_qgroup *g, const nb_qmatmul_
             for (int64_t t = 0; t < inner; t++) {
                 int64_t at =
                     a->backward ? (g->w_row0 + t) * w->t.k + j : (g->w_row0 + j) * w->t.k + t;
-                float u = a->x[i * a->ldx + t], v = w->plain[at];
+                float u = ((const float *)a->x)[i * a->ldx + t], v = w->plain[at];
                 if (a->compute == NB_COMPUTE_BF16) {
                     u = nb_round_bf16(u);
                     v = nb_round_bf16(v);
@@ -161,7 +161,7 @@ static double worst_error(const weight *w, const nb_qgroup *g, const nb_qmatmul_
                 sum += (double)y0[i * a->ldy + j];
                 size += fabs((double)y0[i * a->ldy + j]);
             }
-            double d = fabs((double)a->y[i * a->ldy + j] - sum) /
+            double d = fabs((double)((float *)a->y)[i * a->ldy + j] - sum) /
                        (NB_TOL_DOT(inner, NB_COMPUTE_F32) * size + 1e-37);
             worst = d > worst || isnan(d) ? d : worst;
         }

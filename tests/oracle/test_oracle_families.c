@@ -174,7 +174,7 @@ static void compare_bf16(oracle_line *l, const char *dir, const ragged *r, const
     if (!measured)
         return;
     NBT_OK(nb_model_open(&m, dir, &how, NULL, &err));
-    NBT_OK(nb_workspace_open(&ws, m, r->b.m, false, &err));
+    NBT_OK(nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = r->b.m}, &err));
     float *logits = malloc((size_t)(r->b.m * m->config.vocab) * sizeof *logits);
     nb_model_forward(m, ws, &r->b, NULL, false);
     nb_model_logits(m, ws, 0, r->b.m, logits);
@@ -204,7 +204,7 @@ static bool compare_case(const char *label, const char *dir, const char *data)
     nb_model_load how = {.cpu_flags = nb_cpu_flags(), .compute = NB_COMPUTE_F32, .trainable = true};
 
     NBT_OK(nb_model_open(&m, dir, &how, NULL, &err));
-    NBT_OK(nb_workspace_open(&ws, m, r.b.m, true, &err));
+    NBT_OK(nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = r.b.m, .training = true}, &err));
     compare_forward(&l, m, ws, &r, st);
     compare_gradients(&l, m, ws, &r, data, expected);
     nb_workspace_close(&ws);

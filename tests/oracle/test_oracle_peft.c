@@ -98,7 +98,9 @@ static nb_status case_open(peft_case *c, const char *base, nb_error *why)
         c->initial[i] = malloc(bytes);
         memcpy(c->initial[i], c->params->v[i]->value, bytes);
     }
-    NBT_OK(nb_workspace_open(&c->ws, c->m, oracle_batch_cap(c->batches), true, &err));
+    NBT_OK(nb_workspace_open(
+        &c->ws, c->m, &(nb_pass_plan){.max_rows = oracle_batch_cap(c->batches), .training = true},
+        &err));
     return NB_OK;
 }
 
@@ -190,7 +192,8 @@ static void save_and_reload(peft_case *c)
     c->params = NULL;
     nb_workspace_close(&c->ws);
     NBT_OK(nb_adapter_load(&c->a, c->m, dir, 7, true, NULL, &err));
-    NBT_OK(nb_workspace_open(&c->ws, c->m, oracle_batch_cap(c->batches), false, &err));
+    NBT_OK(nb_workspace_open(&c->ws, c->m,
+                             &(nb_pass_plan){.max_rows = oracle_batch_cap(c->batches)}, &err));
     compare_logits(c, "logits_after");
     nbt_tmpdir_remove(dir);
 }
@@ -318,7 +321,9 @@ static void grad_accum(void **state)
     c.params = &c.a->params;
     c.batches = oracle_open(c.dir, "batch.safetensors");
     c.grads = oracle_open(c.dir, "grads_1x8.safetensors");
-    NBT_OK(nb_workspace_open(&c.ws, c.m, oracle_batch_cap(c.batches), true, &err));
+    NBT_OK(nb_workspace_open(
+        &c.ws, c.m, &(nb_pass_plan){.max_rows = oracle_batch_cap(c.batches), .training = true},
+        &err));
     accumulate(&c, expected, 8, "1x8", &c.line);
     accumulate(&c, expected, 4, "2x4_token_mean", &c.line);
     accumulate(&c, expected, 2, "4x2_token_mean", &c.line);

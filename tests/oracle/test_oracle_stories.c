@@ -42,7 +42,7 @@ static run run_ids(nb_model *m, const int32_t *ids, int64_t n)
                   .n_targets = n - 1};
     r.logits = malloc((size_t)(n * m->config.vocab) * sizeof *r.logits);
     r.nll = malloc((size_t)n * sizeof *r.nll);
-    NBT_OK(nb_workspace_open(&r.ws, m, n, true, &err));
+    NBT_OK(nb_workspace_open(&r.ws, m, &(nb_pass_plan){.max_rows = n, .training = true}, &err));
     nb_model_forward(m, r.ws, &b, NULL, false);
     nb_model_logits(m, r.ws, 0, n, r.logits);
     nb_loss loss = nb_model_loss(m, r.ws, &b, 1.0, false, r.nll);

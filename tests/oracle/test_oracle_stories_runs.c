@@ -171,7 +171,7 @@ static void compare_logits(story_run *s)
     NBT_OK(nb_model_open(&m, s->full ? s->out : s->model, &how, NULL, &err));
     if (!s->full)
         NBT_OK(nb_adapter_load(&a, m, s->out, 0, false, NULL, &err));
-    NBT_OK(nb_workspace_open(&ws, m, n, false, &err));
+    NBT_OK(nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = n}, &err));
     int32_t *positions = malloc((size_t)n * sizeof *positions);
     for (int64_t i = 0; i < n; i++)
         positions[i] = (int32_t)i;

@@ -25,7 +25,7 @@ static void naive(nb_model *m, const int32_t *prompt, int64_t n, int32_t *out)
     int64_t v = m->config.vocab;
     int32_t ids[PROMPT + NEW], positions[PROMPT + NEW];
     float *logits = malloc((size_t)v * sizeof *logits);
-    NBT_OK(nb_workspace_open(&ws, m, n + NEW, false, &err));
+    NBT_OK(nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = n + NEW}, &err));
     for (int64_t i = 0; i < n + NEW; i++)
         positions[i] = (int32_t)i;
     memcpy(ids, prompt, (size_t)n * sizeof *ids);

@@ -8,7 +8,7 @@
 #include <math.h>
 #include "base/rng.h"
 #include "kernel/variants.h"
-#include "kernel/vec.h"
+#include "kernel/vec_typed.h"
 
 /* nbi_philox for the NBI_W counters {first + i, rest}: out holds the words of one block after those
  * of the other. */
@@ -38,12 +38,12 @@ static void philox_lanes(uint32_t first, const uint32_t rest[3], const uint32_t 
     }
 }
 
-static void dropout_row(const nb_dropout_args *a, int64_t r, const uint32_t key[2], uint32_t limit,
-                        float scale)
+NBI_INLINE void dropout_row(const nb_dropout_args *a, const nb_dtype X, const nb_dtype Y, int64_t r,
+                            const uint32_t key[2], uint32_t limit, float scale)
 {
     const uint32_t rest[3] = {(uint32_t)a->token[r], (uint32_t)a->example[r], a->epoch};
-    const float *x = ((const float *)a->x) + r * a->d;
-    float *y = ((float *)a->y) + r * a->d;
+    const void *x = nb_elem(a->x, X, r * a->d);
+    void *y = nb_elem(a->y, Y, r * a->d);
     for (int64_t c = 0; c < a->d; c += 4 * NBI_W) {
         uint32_t u[4 * NBI_W];
         philox_lanes((uint32_t)(c / 4), rest, key, u);
@@ -52,8 +52,8 @@ static void dropout_row(const nb_dropout_args *a, int64_t r, const uint32_t key[
             vu word;
             memcpy(&word, u + i, sizeof(word));
             const vi keep = (vi)(word >> 8) >= (int32_t)limit;
-            const vf v = vf_load_n(x + c + i, l) * scale;
-            vf_store_n(y + c + i, (vf)((vi)v & keep), l);
+            const vf v = vf_load_t(x, X, c + i, l) * scale;
+            vf_store_t(y, Y, c + i, (vf)((vi)v & keep), l);
         }
     }
 }
@@ -61,6 +61,7 @@ static void dropout_row(const nb_dropout_args *a, int64_t r, const uint32_t key[
 void NBI_ISA(dropout)(const nb_dropout_args *a)
 {
     assert(a->p >= 0.0f && a->p < 1.0f);
+    assert(a->x != a->y || a->x_dtype == a->y_dtype);
     uint32_t block[4];
     const uint32_t ctr[4] = {NBI_RNG_DROPOUT, a->site, 0, 0};
     const uint32_t seed[2] = {(uint32_t)a->seed, (uint32_t)(a->seed >> 32)};
@@ -70,7 +71,8 @@ void NBI_ISA(dropout)(const nb_dropout_args *a)
     const float scale = 1.0f / (1.0f - a->p);
 #pragma omp parallel for num_threads(nb_queue_threads(a->q, 2 * a->rows * a->d)) schedule(static)
     for (int64_t r = 0; r < a->rows; r++)
-        dropout_row(a, r, block, limit, scale);
+        NBI_FOR_DTYPE(a->x_dtype, X,
+                      NBI_FOR_DTYPE(a->y_dtype, Y, dropout_row(a, X, Y, r, block, limit, scale)));
 }
 
 #endif

@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 /* y[i,:] = x[i,:] * rstd[i] * (w + w_offset), rstd[i] = 1/sqrt(mean(x[i,:]^2) + eps)   (RMSNorm,
- * Zhang & Sennrich 2019). x, y [rows, d]; w [d]; rstd [rows], may be NULL. y may be x. The sum of
- * squares is taken in f64. */
+ * Zhang & Sennrich 2019). x, y [rows, d]; w [d]; rstd [rows], may be NULL. y may be x of
+ * the same dtype. The sum of squares is taken in f64. */
 typedef struct nb_rmsnorm_args {
     nb_queue *q;
     int64_t rows, d;
@@ -26,8 +26,8 @@ typedef struct nb_rmsnorm_args {
 } nb_rmsnorm_args;
 typedef void nb_rmsnorm_fn(const nb_rmsnorm_args *a);
 
-/* dx (= or +=) gradient of the above; dw[d] += sum over rows (NULL: not wanted). dx may be dy when
- * not accumulating. */
+/* dx (= or +=) gradient of the above; dw[d] += sum over rows (NULL: not wanted). dx may be dy of
+ * the same dtype when not accumulating. */
 typedef struct nb_rmsnorm_bwd_args {
     nb_queue *q;
     int64_t rows, d;
@@ -55,14 +55,15 @@ typedef struct nb_glu_args {
 } nb_glu_args;
 typedef void nb_glu_fn(const nb_glu_args *a);
 
-/* dg = dh * u * act'(g), du = dh * act(g). Any of dg, du may be the same buffer as dh, g or u. */
+/* dg = dh * u * act'(g), du = dh * act(g), and h = act(g) * u again, bit for bit as nb_glu gives it
+ * (NULL: not wanted). Any of dg, du, h may be the same buffer as dh, g or u. */
 typedef struct nb_glu_bwd_args {
     nb_queue *q;
     nb_act act;
     int64_t n;
     const void *g, *u, *dh;
-    void *dg, *du;
-    nb_dtype dtype; /* of all five */
+    void *dg, *du, *h;
+    nb_dtype dtype; /* of all six */
 } nb_glu_bwd_args;
 typedef void nb_glu_bwd_fn(const nb_glu_bwd_args *a);
 
@@ -80,14 +81,17 @@ typedef struct nb_rope_table_args {
 typedef void nb_rope_table_fn(const nb_rope_table_args *a);
 
 /* In place on x [rows, heads, p]: the first 2*half elements of each head turn, element j with
- * j + half ("half" kind). inverse: by the negative angle, which is the gradient. */
+ * j + half ("half" kind). inverse: by the negative angle, which is the gradient. x2 [rows, heads2,
+ * p] (NULL: none) turns by the same angles. */
 typedef struct nb_rope_args {
     nb_queue *q;
     int64_t rows, heads, p, half;
     void *x;
     const float *cs;
     bool inverse;
-    nb_dtype dtype; /* of x */
+    nb_dtype dtype; /* of x and x2 */
+    void *x2;
+    int64_t heads2;
 } nb_rope_args;
 typedef void nb_rope_fn(const nb_rope_args *a);
 
@@ -126,7 +130,8 @@ typedef void nb_bias_bwd_fn(const nb_bias_bwd_args *a);
 
 /* y = keep ? x / (1 - p) : 0 over [rows, d]. Kept iff the philox uniform of (seed, site, epoch,
  * example[i], token[i], channel) >= p: a pure function, so packing, accumulation and resuming leave
- * the mask as it is, and the gradient is the same call on dy. y may be x. */
+ * the mask as it is, and the gradient is the same call on dy. y may be x of the
+ * same dtype. */
 typedef struct nb_dropout_args {
     nb_queue *q;
     int64_t rows, d;

@@ -1,233 +1,125 @@
 /* SPDX-License-Identifier: MIT */
-/* Normalisation, gated activations, rotation and the small element-wise operations. */
+/* Rotation and the small element-wise operations; norms and gated activations come along. */
 #ifndef NB_ROWWISE_TMPL_H
 #define NB_ROWWISE_TMPL_H
 
 #include <assert.h>
-#include "kernel/variants.h"
-#include "kernel/vecmath.h"
+#include "kernel/glu_tmpl.h"
+#include "kernel/norm_tmpl.h"
 
-/* Columns one task of a sum over rows takes; a cache line or more, and part of no result. */
-enum { STRIP = 64, SPAN = 4096 };
+enum { ROPE_STRIP = 128 }; /* elements of a half head turned at a time */
 
-static inline int lanes_left(int64_t i, int64_t n)
+typedef struct rope_turn {
+    void *x;
+    int64_t half;
+    float c[ROPE_STRIP], s[ROPE_STRIP];
+} rope_turn;
+
+NBI_INLINE void rope_vector(const rope_turn *t, const nb_dtype T, int64_t at, int64_t j, int l)
 {
-    return n - i < NBI_W ? (int)(n - i) : NBI_W;
+    const int64_t lo = at + j, hi = lo + t->half;
+    const vf u = vf_load_t(t->x, T, lo, l), v = vf_load_t(t->x, T, hi, l);
+    const vf c = vf_load_t(t->c, NB_DT_F32, j, l), s = vf_load_t(t->s, NB_DT_F32, j, l);
+    vf_store_t(t->x, T, lo, u * c - v * s, l);
+    vf_store_t(t->x, T, hi, v * c + u * s, l);
 }
 
-void NBI_ISA(rmsnorm)(const nb_rmsnorm_args *a)
+/* Elements j0..j0+n-1 of each half of the heads of row r of t->x. */
+NBI_INLINE void rope_heads(const nb_rope_args *a, const rope_turn *t, const nb_dtype T,
+                           int64_t heads, int64_t r, int64_t j0, int64_t n)
 {
-    const int64_t d = a->d;
-#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
-    for (int64_t r = 0; r < a->rows; r++) {
-        const float *x = ((const float *)a->x) + r * d;
-        float *y = ((float *)a->y) + r * d;
-        const float rstd = (float)(1.0 / sqrt(dot_f64(x, x, d) / (double)d + (double)a->eps));
-        const vf s = vf_set1(rstd), off = vf_set1(a->w_offset);
-        for (int64_t i = 0; i < d; i += NBI_W) {
-            int l = lanes_left(i, d);
-            vf_store_n(y + i, vf_load_n(x + i, l) * s * (vf_load_n(a->w + i, l) + off), l);
-        }
-        if (a->rstd)
-            a->rstd[r] = rstd;
-    }
+    for (int64_t h = 0; h < heads; h++)
+        NBI_EACH_VECTOR(0, n, rope_vector, t, T, (r * heads + h) * a->p + j0);
 }
 
-/* dw[c0..c1) += sum over rows of dy * x * rstd, rows in ascending order, in f64. */
-static void rmsnorm_dw(const nb_rmsnorm_bwd_args *a, int64_t c0, int64_t c1)
-{
-    double sum[STRIP] = {0};
-    for (int64_t r = 0; r < a->rows; r++) {
-        const float *x = ((const float *)a->x) + r * a->d, *dy = ((const float *)a->dy) + r * a->d;
-        const double rstd = (double)a->rstd[r];
-        for (int64_t c = c0; c < c1; c++)
-            sum[c - c0] += (double)dy[c] * (double)x[c] * rstd;
-    }
-    for (int64_t c = c0; c < c1; c++)
-        a->dw[c] += (float)sum[c - c0];
-}
-
-/* dx = rstd * (g - x * rstd^2 * mean(g x)),  g = dy * (w + w_offset) */
-static void rmsnorm_dx(const nb_rmsnorm_bwd_args *a, int64_t r)
-{
-    const int64_t d = a->d;
-    const float *x = ((const float *)a->x) + r * d, *dy = ((const float *)a->dy) + r * d,
-                rstd = a->rstd[r];
-    float *dx = ((float *)a->dx) + r * d;
-    const vf off = vf_set1(a->w_offset);
-    vd s[2] = {{0}, {0}};
-    for (int64_t i = 0; i < d; i += NBI_W) {
-        int l = lanes_left(i, d);
-        vd_add_mul(s, vf_load_n(dy + i, l) * (vf_load_n(a->w + i, l) + off), vf_load_n(x + i, l));
-    }
-    const double mean = vd_sum(s) / (double)d;
-    const vf c = vf_set1((float)(mean * (double)rstd * (double)rstd)), rs = vf_set1(rstd);
-    for (int64_t i = 0; i < d; i += NBI_W) {
-        int l = lanes_left(i, d);
-        vf g = vf_load_n(dy + i, l) * (vf_load_n(a->w + i, l) + off);
-        vf v = rs * (g - vf_load_n(x + i, l) * c);
-        vf_store_n(dx + i, a->accumulate ? vf_load_n(dx + i, l) + v : v, l);
-    }
-}
-
-void NBI_ISA(rmsnorm_bwd)(const nb_rmsnorm_bwd_args *a)
-{
-    if (a->dw) { /* first: dx may be dy */
-#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
-        for (int64_t c = 0; c < a->d; c += STRIP)
-            rmsnorm_dw(a, c, c + STRIP < a->d ? c + STRIP : a->d);
-    }
-#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
-    for (int64_t r = 0; r < a->rows; r++)
-        rmsnorm_dx(a, r);
-}
-
-#define NBI_GELU_C 0.797884561f /* sqrt(2/pi) */
-#define NBI_GELU_K 0.044715f
-
-/* act(g) and its derivative. gelu_tanh(g) = g sigmoid(2u), u = c (g + k g^3). */
-NBI_INLINE void activate(const nb_act act, vf g, vf *value, vf *slope)
-{
-    if (act == NB_ACT_SILU) {
-        vf s = vf_sigmoid(g);
-        *value = g * s;
-        *slope = s + g * s * (1.0f - s);
-    } else if (act == NB_ACT_GELU_TANH) {
-        vf g2 = g * g;
-        vf s = vf_sigmoid(
-            g * vf_fma(g2, vf_set1(2.0f * NBI_GELU_C * NBI_GELU_K), vf_set1(2.0f * NBI_GELU_C)));
-        vf du = vf_fma(g2, vf_set1(6.0f * NBI_GELU_C * NBI_GELU_K), vf_set1(2.0f * NBI_GELU_C));
-        *value = g * s;
-        *slope = s + g * s * (1.0f - s) * du;
-    } else {
-        for (int i = 0; i < NBI_W; i++) {
-            float phi = 0.5f * erfcf(-g[i] * 0.707106781f);
-            (*value)[i] = g[i] * phi;
-            (*slope)[i] = phi + g[i] * 0.398942280f * expf(-0.5f * g[i] * g[i]);
-        }
-    }
-}
-
-NBI_INLINE void glu_span(const nb_act act, const nb_glu_args *a, int64_t from, int64_t to)
-{
-    for (int64_t i = from; i < to; i += NBI_W) {
-        int l = lanes_left(i, to);
-        vf value, slope;
-        activate(act, vf_load_n(((const float *)a->g) + i, l), &value, &slope);
-        vf_store_n(((float *)a->h) + i, value * vf_load_n(((const float *)a->u) + i, l), l);
-    }
-}
-
-NBI_INLINE void glu_bwd_span(const nb_act act, const nb_glu_bwd_args *a, int64_t from, int64_t to)
-{
-    for (int64_t i = from; i < to; i += NBI_W) {
-        int l = lanes_left(i, to);
-        vf value, slope, dh = vf_load_n(((const float *)a->dh) + i, l),
-                         u = vf_load_n(((const float *)a->u) + i, l);
-        activate(act, vf_load_n(((const float *)a->g) + i, l), &value, &slope);
-        vf_store_n(((float *)a->dg) + i, dh * u * slope, l);
-        vf_store_n(((float *)a->du) + i, dh * value, l);
-    }
-}
-
-/* A switch outside of the loop, so that each activation has its own. */
-#define NBI_FOR_ACT(act, call)                                                                     \
-    do {                                                                                           \
-        if ((act) == NB_ACT_SILU)                                                                  \
-            call(NB_ACT_SILU, a, i, to);                                                           \
-        else if ((act) == NB_ACT_GELU_TANH)                                                        \
-            call(NB_ACT_GELU_TANH, a, i, to);                                                      \
-        else                                                                                       \
-            call(NB_ACT_GELU_ERF, a, i, to);                                                       \
-    } while (0)
-
-void NBI_ISA(glu)(const nb_glu_args *a)
-{
-#pragma omp parallel for num_threads(nb_queue_threads(a->q, 4 * a->n)) schedule(static)
-    for (int64_t i = 0; i < a->n; i += SPAN) {
-        const int64_t to = i + SPAN < a->n ? i + SPAN : a->n;
-        NBI_FOR_ACT(a->act, glu_span);
-    }
-}
-
-void NBI_ISA(glu_bwd)(const nb_glu_bwd_args *a)
-{
-#pragma omp parallel for num_threads(nb_queue_threads(a->q, 4 * a->n)) schedule(static)
-    for (int64_t i = 0; i < a->n; i += SPAN) {
-        const int64_t to = i + SPAN < a->n ? i + SPAN : a->n;
-        NBI_FOR_ACT(a->act, glu_bwd_span);
-    }
-}
-
-/* Elements j0..j0+n-1 of each half of every head of one row; n <= STRIP. */
 static void rope_strip(const nb_rope_args *a, int64_t r, int64_t j0, int64_t n)
 {
-    float c[STRIP], s[STRIP];
-    const float *cs = a->cs + (r * a->half + j0) * 2;
+    rope_turn t;
+    t.x = a->x;
+    t.half = a->half;
+    const float *cs = a->cs + (r * a->half + j0) * 2, sign = a->inverse ? -1.0f : 1.0f;
     for (int64_t j = 0; j < n; j++) {
-        c[j] = cs[2 * j];
-        s[j] = a->inverse ? -cs[2 * j + 1] : cs[2 * j + 1];
+        t.c[j] = cs[2 * j];
+        t.s[j] = sign * cs[2 * j + 1];
     }
-    for (int64_t h = 0; h < a->heads; h++) {
-        float *x = (float *)a->x + (r * a->heads + h) * a->p + j0, *y = x + a->half;
-        for (int64_t j = 0; j < n; j += NBI_W) {
-            int l = lanes_left(j, n);
-            vf u = vf_load_n(x + j, l), v = vf_load_n(y + j, l);
-            vf cj = vf_load_n(c + j, l), sj = vf_load_n(s + j, l);
-            vf_store_n(x + j, u * cj - v * sj, l);
-            vf_store_n(y + j, v * cj + u * sj, l);
-        }
-    }
+    NBI_FOR_DTYPE(a->dtype, T, rope_heads(a, &t, T, a->heads, r, j0, n));
+    if (!a->x2)
+        return;
+    t.x = a->x2;
+    NBI_FOR_DTYPE(a->dtype, T, rope_heads(a, &t, T, a->heads2, r, j0, n));
 }
 
 void NBI_ISA(rope)(const nb_rope_args *a)
 {
     assert(2 * a->half <= a->p);
-#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->heads * a->half))         \
+    const int64_t heads = a->heads + (a->x2 ? a->heads2 : 0);
+#pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows *heads * a->half))             \
     schedule(static)
     for (int64_t r = 0; r < a->rows; r++)
-        for (int64_t j = 0; j < a->half; j += STRIP)
-            rope_strip(a, r, j, a->half - j < STRIP ? a->half - j : STRIP);
+        for (int64_t j = 0; j < a->half; j += ROPE_STRIP)
+            rope_strip(a, r, j, a->half - j < ROPE_STRIP ? a->half - j : ROPE_STRIP);
+}
+
+NBI_INLINE void axpy_vector(const nb_axpy_args *a, const bool accumulate, int64_t i, int l)
+{
+    vf v = vf_set1(a->alpha) * vf_load_t(a->x, NB_DT_F32, i, l);
+    if (accumulate)
+        v = vf_load_t(a->y, NB_DT_F32, i, l) + v;
+    vf_store_t(a->y, NB_DT_F32, i, v, l);
 }
 
 void NBI_ISA(axpy)(const nb_axpy_args *a)
 {
-    const vf al = vf_set1(a->alpha);
 #pragma omp parallel for num_threads(nb_queue_threads(a->q, a->n)) schedule(static)
-    for (int64_t i0 = 0; i0 < a->n; i0 += SPAN) {
-        const int64_t to = i0 + SPAN < a->n ? i0 + SPAN : a->n;
-        for (int64_t i = i0; i < to; i += NBI_W) {
-            int l = lanes_left(i, to);
-            vf v = al * vf_load_n(a->x + i, l);
-            vf_store_n(a->y + i, a->accumulate ? vf_load_n(a->y + i, l) + v : v, l);
-        }
+    for (int64_t i = 0; i < a->n; i += SPAN) {
+        const int64_t to = i + SPAN < a->n ? i + SPAN : a->n;
+        if (a->accumulate)
+            NBI_EACH_VECTOR(i, to, axpy_vector, a, true);
+        else
+            NBI_EACH_VECTOR(i, to, axpy_vector, a, false);
     }
+}
+
+NBI_INLINE void bias_vector(void *y, const float *b, const nb_dtype T, int64_t i, int l)
+{
+    vf_store_t(y, T, i, vf_load_t(y, T, i, l) + vf_load_t(b, NB_DT_F32, i, l), l);
+}
+
+NBI_INLINE void bias_row(const nb_bias_args *a, const nb_dtype T, int64_t r)
+{
+    NBI_EACH_VECTOR(0, a->d, bias_vector, nb_elem(a->y, T, r * a->ldy), a->b, T);
 }
 
 void NBI_ISA(bias)(const nb_bias_args *a)
 {
 #pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
-    for (int64_t r = 0; r < a->rows; r++) {
-        float *y = ((float *)a->y) + r * a->ldy;
-        for (int64_t i = 0; i < a->d; i += NBI_W) {
-            int l = lanes_left(i, a->d);
-            vf_store_n(y + i, vf_load_n(y + i, l) + vf_load_n(a->b + i, l), l);
-        }
-    }
+    for (int64_t r = 0; r < a->rows; r++)
+        NBI_FOR_DTYPE(a->dtype, T, bias_row(a, T, r));
+}
+
+NBI_INLINE void bias_bwd_vector(vd (*sum)[2], const void *dy, const nb_dtype T, int64_t i, int l)
+{
+    vd_add(sum[i / NBI_W], vf_load_t(dy, T, i, l));
+}
+
+/* db[c0..c0+n) += sum over rows in ascending order. */
+NBI_INLINE void bias_bwd_strip(const nb_bias_bwd_args *a, const nb_dtype T, int64_t c0, int64_t n)
+{
+    vd sum[STRIP_MAX / NBI_W][2];
+    memset(sum, 0, sizeof(sum));
+    for (int64_t r = 0; r < a->rows; r++)
+        NBI_EACH_VECTOR(0, n, bias_bwd_vector, sum, nb_elem(a->dy, T, r * a->ldy + c0), T);
+    const double *s = (const double *)sum;
+    for (int64_t c = 0; c < n; c++)
+        a->db[c0 + c] += (float)s[c];
 }
 
 void NBI_ISA(bias_bwd)(const nb_bias_bwd_args *a)
 {
+    const int64_t strip = strip_columns(a->q, a->d);
 #pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
-    for (int64_t c0 = 0; c0 < a->d; c0 += STRIP) {
-        const int64_t n = a->d - c0 < STRIP ? a->d - c0 : STRIP;
-        double sum[STRIP] = {0};
-        for (int64_t r = 0; r < a->rows; r++)
-            for (int64_t c = 0; c < n; c++)
-                sum[c] += (double)((const float *)a->dy)[r * a->ldy + c0 + c];
-        for (int64_t c = 0; c < n; c++)
-            a->db[c0 + c] += (float)sum[c];
-    }
+    for (int64_t c = 0; c < a->d; c += strip)
+        NBI_FOR_DTYPE(a->dtype, T, bias_bwd_strip(a, T, c, a->d - c < strip ? a->d - c : strip));
 }
 
 #endif

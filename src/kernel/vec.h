@@ -75,6 +75,21 @@ NBI_INLINE vf vf_load_bf16(const uint16_t *p)
     __m512i w = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i_u *)p));
     return (vf)_mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
 }
+/* The first n elements, zeros in the other lanes. */
+NBI_INLINE vf vf_load_bf16_n(const uint16_t *p, int n)
+{
+    __m256i h = _mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1u), p);
+    return (vf)_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+/* The low half of each lane. */
+NBI_INLINE void vu_store_low16(uint16_t *p, vu v)
+{
+    _mm256_storeu_si256((__m256i_u *)p, _mm512_cvtepi32_epi16((__m512i)v));
+}
+NBI_INLINE void vu_store_low16_n(uint16_t *p, vu v, int n)
+{
+    _mm512_mask_cvtepi32_storeu_epi16(p, (__mmask16)((1u << n) - 1u), (__m512i)v);
+}
 NBI_INLINE vf vf_load_f16(const uint16_t *p)
 {
     return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)p));
@@ -137,6 +152,12 @@ NBI_INLINE vf vf_load_bf16(const uint16_t *p)
 {
     __m256i w = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i_u *)p));
     return (vf)_mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
+}
+NBI_INLINE void vu_store_low16(uint16_t *p, vu v)
+{
+    __m256i low = _mm256_and_si256((__m256i)v, _mm256_set1_epi32(0xffff));
+    __m256i h = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
+    _mm_storeu_si128((__m128i_u *)p, _mm256_castsi256_si128(h));
 }
 NBI_INLINE vf vf_load_f16(const uint16_t *p)
 {
@@ -203,6 +224,11 @@ NBI_INLINE vf vf_load_bf16(const uint16_t *p)
     vf v = {nb_bf16_to_f32(p[0]), nb_bf16_to_f32(p[1]), nb_bf16_to_f32(p[2]), nb_bf16_to_f32(p[3])};
     return v;
 }
+NBI_INLINE void vu_store_low16(uint16_t *p, vu v)
+{
+    for (int i = 0; i < NBI_W; i++)
+        p[i] = (uint16_t)v[i];
+}
 NBI_INLINE vf vf_load_f16(const uint16_t *p)
 {
     vf v = {nb_f16_to_f32(p[0]), nb_f16_to_f32(p[1]), nb_f16_to_f32(p[2]), nb_f16_to_f32(p[3])};
@@ -235,6 +261,21 @@ NBI_INLINE vf vf_min(vf a, vf b)
 }
 #define NBI_LANES(F) F(0), F(1), F(2), F(3)
 
+#endif
+
+#if NBI_W != 16
+NBI_INLINE vf vf_load_bf16_n(const uint16_t *p, int n)
+{
+    uint16_t t[NBI_W] = {0};
+    for (int i = 0; i < n; i++)
+        t[i] = p[i];
+    return vf_load_bf16(t);
+}
+NBI_INLINE void vu_store_low16_n(uint16_t *p, vu v, int n)
+{
+    for (int i = 0; i < n; i++)
+        p[i] = (uint16_t)v[i];
+}
 #endif
 
 NBI_INLINE vf vf_zero(void)
@@ -338,6 +379,16 @@ NBI_INLINE vf vf_round_bf16(vf x)
     vu u = (vu)x;
     vu r = (u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u;
     return vf_select(x == x, (vf)r, (vf)((u & 0xffff0000u) | 0x400000u));
+}
+
+NBI_INLINE void vf_store_bf16(uint16_t *p, vf x)
+{
+    vu_store_low16(p, (vu)vf_round_bf16(x) >> 16);
+}
+
+NBI_INLINE void vf_store_bf16_n(uint16_t *p, vf x, int n)
+{
+    vu_store_low16_n(p, (vu)vf_round_bf16(x) >> 16, n);
 }
 
 #endif

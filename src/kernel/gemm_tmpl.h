@@ -22,18 +22,36 @@
 
 /* A matrix by rows and inner index, as a product reads it. */
 typedef struct operand {
-    const float *p; /* element (r, k) at p[r*rs + k*cs], when w is NULL */
+    const void *p; /* element (r, k) at p[r*rs + k*cs], when w is NULL */
     int64_t rs, cs;
     const nb_qtensor *w; /* else element (row0 + r, k) of W, or with `swap` (row0 + k, r) */
     int64_t row0;
     bool swap;
-    bool bf16; /* round while packing */
+    bool narrow; /* p is bf16, else f32 */
+    bool bf16;   /* round while packing */
 } operand;
+
+/* dtype F32 or BF16 */
+static inline operand strided_as(const void *p, nb_dtype dtype, int64_t rs, int64_t cs)
+{
+    operand o = {p, rs, cs, NULL, 0, false, dtype == NB_DT_BF16, false};
+    return o;
+}
 
 static inline operand strided(const float *p, int64_t rs, int64_t cs)
 {
-    operand o = {p, rs, cs, NULL, 0, false, false};
-    return o;
+    return strided_as(p, NB_DT_F32, rs, cs);
+}
+
+/* Address of element i of p. */
+static inline const void *element(const void *p, bool narrow, int64_t i)
+{
+    return (const unsigned char *)p + i * (narrow ? 2 : 4);
+}
+
+static inline float read_one(const void *p, bool narrow, int64_t i)
+{
+    return narrow ? nb_bf16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i];
 }
 
 static inline int64_t round_up(int64_t x, int64_t to)
@@ -65,8 +83,8 @@ NBI_INLINE void transpose(vf t[NBI_W])
 
 /* A square of pack_rows: kn values of `rows` rows, `room` columns of the panel. Called with
  * constants where that matters. */
-NBI_INLINE void pack_square(const float *src, int64_t rs, const int rows, const int kn,
-                            const int room, int64_t width, bool bf16, float *dst)
+NBI_INLINE void pack_square(const void *src, const bool narrow, int64_t rs, const int rows,
+                            const int kn, const int room, int64_t width, bool bf16, float *dst)
 {
     vf t[NBI_W];
 #pragma GCC unroll 16
@@ -74,7 +92,8 @@ NBI_INLINE void pack_square(const float *src, int64_t rs, const int rows, const 
         if (r >= rows)
             t[r] = vf_zero();
         else
-            t[r] = kn == NBI_W ? vf_load(src + r * rs) : vf_load_n(src + r * rs, kn);
+            t[r] = kn == NBI_W ? vf_load_as(src, narrow, r * rs)
+                               : vf_load_as_n(src, narrow, r * rs, kn);
     }
     if (bf16) {
 #pragma GCC unroll 16
@@ -95,34 +114,45 @@ NBI_INLINE void pack_square(const float *src, int64_t rs, const int rows, const 
 
 /* `rows` rows (at most NBI_W are taken) of contiguous values, n of each, into the columns
  * at..at+room-1 of a panel; missing rows become zeros. */
-static inline void pack_rows(const float *src, int64_t rs, int64_t rows, int64_t n, int64_t width,
-                             int64_t at, bool bf16, float *dst)
+NBI_INLINE void pack_rows_of(const void *src, const bool narrow, int64_t rs, int64_t rows,
+                             int64_t n, int64_t width, int64_t at, bool bf16, float *dst)
 {
     const int room = (int)min_i64(NBI_W, width - at), have = (int)min_i64(NBI_W, rows);
     int64_t k = 0;
     dst += at;
     if (have == NBI_W && room == NBI_W)
         for (; k + NBI_W <= n; k += NBI_W)
-            pack_square(src + k, rs, NBI_W, NBI_W, NBI_W, width, bf16, dst + k * width);
+            pack_square(element(src, narrow, k), narrow, rs, NBI_W, NBI_W, NBI_W, width, bf16,
+                        dst + k * width);
     else if (NBI_MR < NBI_W && have == NBI_MR && room == NBI_MR)
         for (; k + NBI_W <= n; k += NBI_W)
-            pack_square(src + k, rs, NBI_MR, NBI_W, NBI_MR, width, bf16, dst + k * width);
+            pack_square(element(src, narrow, k), narrow, rs, NBI_MR, NBI_W, NBI_MR, width, bf16,
+                        dst + k * width);
     for (; k < n; k += NBI_W)
-        pack_square(src + k, rs, have, (int)min_i64(NBI_W, n - k), room, width, bf16,
-                    dst + k * width);
+        pack_square(element(src, narrow, k), narrow, rs, have, (int)min_i64(NBI_W, n - k), room,
+                    width, bf16, dst + k * width);
+}
+
+static inline void pack_rows(const void *src, bool narrow, int64_t rs, int64_t rows, int64_t n,
+                             int64_t width, int64_t at, bool bf16, float *dst)
+{
+    if (narrow)
+        pack_rows_of(src, true, rs, rows, n, width, at, false, dst);
+    else
+        pack_rows_of(src, false, rs, rows, n, width, at, bf16, dst);
 }
 
 /* n lines of a panel whose source is contiguous along the panel's width; lines `cs` apart. */
-static inline void pack_lines(const float *src, int64_t cs, int64_t rows, int64_t n, int64_t width,
-                              bool bf16, float *dst)
+NBI_INLINE void pack_lines_of(const void *src, const bool narrow, int64_t cs, int64_t rows,
+                              int64_t n, int64_t width, bool bf16, float *dst)
 {
     for (int64_t at = 0; at < width; at += NBI_W) {
         const int have = (int)(rows - at < 0 ? 0 : min_i64(NBI_W, rows - at));
         const int room = (int)min_i64(NBI_W, width - at);
-        const float *from = src + at;
         float *to = dst + at;
-        for (int64_t k = 0; k < n; k++, from += cs, to += width) {
-            vf v = have == NBI_W ? vf_load(from) : vf_load_n(from, have);
+        for (int64_t k = 0; k < n; k++, to += width) {
+            vf v = have == NBI_W ? vf_load_as(src, narrow, at + k * cs)
+                                 : vf_load_as_n(src, narrow, at + k * cs, have);
             if (bf16)
                 v = vf_round_bf16(v);
             if (room == NBI_W)
@@ -133,12 +163,22 @@ static inline void pack_lines(const float *src, int64_t cs, int64_t rows, int64_
     }
 }
 
+static inline void pack_lines(const void *src, bool narrow, int64_t cs, int64_t rows, int64_t n,
+                              int64_t width, bool bf16, float *dst)
+{
+    if (narrow)
+        pack_lines_of(src, true, cs, rows, n, width, false, dst);
+    else
+        pack_lines_of(src, false, cs, rows, n, width, bf16, dst);
+}
+
 static inline void pack_any(const operand *o, int64_t r0, int64_t rows, int64_t k0, int64_t n,
                             int64_t width, float *dst)
 {
     for (int64_t k = 0; k < n; k++) {
         for (int64_t r = 0; r < width; r++) {
-            float v = r < rows ? o->p[(r0 + r) * o->rs + (k0 + k) * o->cs] : 0.0f;
+            float v =
+                r < rows ? read_one(o->p, o->narrow, (r0 + r) * o->rs + (k0 + k) * o->cs) : 0.0f;
             dst[k * width + r] = o->bf16 ? nb_round_bf16(v) : v;
         }
     }
@@ -152,7 +192,7 @@ static inline void pack_weight_rows(const operand *o, int64_t r0, int64_t rows, 
         int64_t have = rows - at < 0 ? 0 : min_i64(NBI_W, rows - at);
         for (int64_t r = 0; r < have; r++)
             decode_row(o->w, o->row0 + r0 + at + r, k0, n, tmp + r * n);
-        pack_rows(tmp, n, have, n, width, at, o->bf16, dst);
+        pack_rows(tmp, false, n, have, n, width, at, o->bf16, dst);
     }
 }
 
@@ -161,10 +201,11 @@ static inline void pack_panel(const operand *o, int64_t r0, int64_t rows, int64_
 {
     if (o->cs == 1) {
         for (int64_t at = 0; at < width; at += NBI_W)
-            pack_rows(o->p + (r0 + at) * o->rs + k0, o->rs, rows - at < 0 ? 0 : rows - at, n, width,
-                      at, o->bf16, dst);
+            pack_rows(element(o->p, o->narrow, (r0 + at) * o->rs + k0), o->narrow, o->rs,
+                      rows - at < 0 ? 0 : rows - at, n, width, at, o->bf16, dst);
     } else if (o->rs == 1) {
-        pack_lines(o->p + r0 + k0 * o->cs, o->cs, rows, n, width, o->bf16, dst);
+        pack_lines(element(o->p, o->narrow, r0 + k0 * o->cs), o->narrow, o->cs, rows, n, width,
+                   o->bf16, dst);
     } else {
         pack_any(o, r0, rows, k0, n, width, dst);
     }
@@ -190,7 +231,7 @@ NBI_OUTLINE void pack_weight(const operand *o, int64_t r0, int64_t rows, int64_t
         }
         for (int64_t k = 0; k < n; k++) {
             decode_row(o->w, o->row0 + k0 + k, r0, have, tmp);
-            pack_lines(tmp, 0, have, 1, width, o->bf16, dst + k * width);
+            pack_lines(tmp, false, 0, have, 1, width, o->bf16, dst + k * width);
         }
     }
 }

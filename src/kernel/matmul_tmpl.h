@@ -9,52 +9,144 @@
 
 /* Block sizes: an A block and a B micro-panel stay in the first two cache levels; KC is part of the
  * result (partial sums are added to c), so it depends on nothing. */
-enum { KC = 256, MC = 16 * NBI_MR, NC = 1024, DOT_ROWS = 8, DOT_K = 1024, DOT_COLS = 4 };
+enum { KC = 256, MC = 16 * NBI_MR, NC = 1024 };
+/* A bf16 result is summed in an f32 tile and rounded once: its size. */
+enum { TILE_ROWS = 8 * MC, TILE_COLS = 256 };
+/* Few rows. */
+enum { DOT_ROWS = 8, DOT_K = 1024, DOT_COLS = 4, DOT_TILE = 32768 };
 
 _Static_assert(((size_t)MC + NC + NBI_W) * KC * sizeof(float) <= NB_SCRATCH_BYTES, "scratch");
-_Static_assert(((size_t)DOT_ROWS + DOT_COLS) * DOT_K * sizeof(float) <= NB_SCRATCH_BYTES,
+_Static_assert((((size_t)MC + TILE_COLS + NBI_W) * KC + (size_t)TILE_ROWS * TILE_COLS) *
+                       sizeof(float) <=
+                   NB_SCRATCH_BYTES,
+               "scratch");
+_Static_assert((((size_t)DOT_ROWS + DOT_COLS) * DOT_K + (size_t)DOT_ROWS * DOT_TILE) *
+                       sizeof(float) <=
+                   NB_SCRATCH_BYTES,
                "scratch");
 
-/* c[m, n] (= or +=) alpha * a[m, k] * b[n, k]^T */
+/* alpha * a[m, k] * b[cols, k]^T, a part of columns [col0, col0 + cols) of a product's result. */
+typedef struct term {
+    operand a, b;
+    int64_t k, col0, cols;
+    float alpha;
+} term;
+
+/* c[m, n] (= or +=) first + the terms of low rank, in this order. */
 typedef struct product {
     nb_queue *q;
-    operand a, b;
-    int64_t m, n, k;
-    float *c;
+    int64_t m, n;
+    void *c;
     int64_t ldc;
-    float alpha;
+    bool narrow; /* c is bf16 */
     bool add;
+    term first; /* all columns */
+    const nb_lowrank *extra;
+    int64_t n_extra, row0; /* row0: of the low-rank terms' h */
 } product;
 
-static void clear_rows(const product *g)
+/* Term i: 0 the first, then those of low rank. */
+static term term_at(const product *g, int64_t i)
 {
-    if (g->add)
+    if (i == 0)
+        return g->first;
+    const nb_lowrank *e = &g->extra[i - 1];
+    term t = {.a = strided(e->h + g->row0 * e->ldh, e->ldh, 1),
+              .b = strided(e->l, e->l_rs, e->l_cs),
+              .k = e->r,
+              .col0 = e->col0,
+              .cols = e->cols,
+              .alpha = e->alpha};
+    t.a.bf16 = t.b.bf16 = g->first.b.bf16;
+    return t;
+}
+
+/* A part of the result that is summed in f32: rows [m0, m1), columns [n0, n1), element (i, j) at
+ * c[(i - m0)*ldc + j - n0]. Either the result itself or a tile of scratch. */
+typedef struct region {
+    int64_t m0, m1, n0, n1;
+    float *c;
+    int64_t ldc;
+} region;
+
+static region region_begin(const product *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
+                           float *tile)
+{
+    region p = {m0, m1, n0, n1, tile, n1 - n0};
+    if (!g->narrow) {
+        p.c = (float *)g->c + m0 * g->ldc + n0;
+        p.ldc = g->ldc;
+    } else if (g->add) {
+        for (int64_t i = m0; i < m1; i++)
+            read_bf16((const uint16_t *)g->c + i * g->ldc + n0, n1 - n0, tile + (i - m0) * p.ldc);
+    }
+    return p;
+}
+
+static void region_end(const product *g, const region *p)
+{
+    for (int64_t i = p->m0; g->narrow && i < p->m1; i++) {
+        const float *from = p->c + (i - p->m0) * p->ldc;
+        uint16_t *to = (uint16_t *)g->c + i * g->ldc + p->n0;
+        for (int64_t j = 0; j < p->n1 - p->n0; j += NBI_W) {
+            const int l = (int)min_i64(NBI_W, p->n1 - p->n0 - j);
+            vf_store_bf16_n(to + j, vf_load_n(from + j, l), l);
+        }
+    }
+}
+
+/* The columns of a part that a term adds to; false when there are none. */
+static bool region_columns(const region *p, const term *t, int64_t *n0, int64_t *n1)
+{
+    *n0 = p->n0 > t->col0 ? p->n0 : t->col0;
+    *n1 = min_i64(p->n1, t->col0 + t->cols);
+    return *n0 < *n1;
+}
+
+static void region_clear(const region *p)
+{
+    for (int64_t i = 0; i < p->m1 - p->m0; i++)
+        memset(p->c + i * p->ldc, 0, (size_t)(p->n1 - p->n0) * sizeof(float));
+}
+
+/* c (= or +=) a term, at most NC columns (TILE_COLS of a tile). */
+static void term_region(const term *t, const region *p, bool add, float *pa, float *pb, float *tmp)
+{
+    int64_t n0, n1;
+    if (!region_columns(p, t, &n0, &n1))
         return;
-    for (int64_t i = 0; i < g->m; i++)
-        memset(g->c + i * g->ldc, 0, (size_t)g->n * sizeof(float));
+    if (t->k == 0 && !add)
+        region_clear(p);
+    for (int64_t k = 0; k < t->k; k += KC) {
+        int64_t kn = min_i64(KC, t->k - k);
+        if (t->b.w)
+            pack_weight(&t->b, n0, n1 - n0, k, kn, NBI_NR, tmp, pb);
+        else
+            pack(&t->b, n0 - t->col0, n1 - n0, k, kn, NBI_NR, pb);
+        for (int64_t i = p->m0; i < p->m1; i += MC) {
+            int64_t in = min_i64(MC, p->m1 - i);
+            pack(&t->a, i, in, k, kn, NBI_MR, pa);
+            multiply_panels(in, n1 - n0, kn, pa, pb, p->c + (i - p->m0) * p->ldc + n0 - p->n0,
+                            p->ldc, t->alpha, add || k > 0);
+        }
+    }
 }
 
 /* The part [m0, m1) x [n0, n1) on one thread. */
 static void product_part(const product *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
                          void *scratch)
 {
-    float *pa = scratch, *pb = pa + MC * KC, *tmp = pb + NC * KC;
-    for (int64_t j = n0; j < n1; j += NC) {
-        int64_t jn = min_i64(NC, n1 - j);
-        for (int64_t k = 0; k < g->k; k += KC) {
-            int64_t kn = min_i64(KC, g->k - k);
-            if (g->b.w)
-                pack_weight(&g->b, j, jn, k, kn, NBI_NR, tmp, pb);
-            else
-                pack(&g->b, j, jn, k, kn, NBI_NR, pb);
-            for (int64_t i = m0; i < m1; i += MC) {
-                int64_t in = min_i64(MC, m1 - i);
-                pack(&g->a, i, in, k, kn, NBI_MR, pa);
-                multiply_panels(in, jn, kn, pa, pb, g->c + i * g->ldc + j, g->ldc, g->alpha,
-                                g->add || k > 0);
+    const int64_t cols = g->narrow ? TILE_COLS : NC, rows = g->narrow ? TILE_ROWS : m1 - m0;
+    float *pa = scratch, *pb = pa + MC * KC, *tmp = pb + cols * KC, *tile = tmp + NBI_W * KC;
+    for (int64_t j = n0; j < n1; j += cols)
+        for (int64_t i = m0; i < m1; i += rows) {
+            region p = region_begin(g, i, min_i64(m1, i + rows), j, min_i64(n1, j + cols), tile);
+            for (int64_t e = 0; e <= g->n_extra; e++) {
+                const term t = term_at(g, e);
+                term_region(&t, &p, g->add || e > 0, pa, pb, tmp);
             }
+            region_end(g, &p);
         }
-    }
 }
 
 /* How to cut m x n into tm x tn parts: least work of the largest part, packing included. */
@@ -62,7 +154,8 @@ static void choose_grid(const product *g, int threads, int *tm_out, int *tn_out)
 {
     double best = 0;
     *tm_out = *tn_out = 0;
-    const double decode = g->b.w && g->b.w->kind != NB_QK_DENSE ? 1.0 : 0.4;
+    const operand *b = &g->first.b;
+    const double decode = b->w && b->w->kind != NB_QK_DENSE ? 1.0 : 0.4;
     for (int tm = 1; tm <= threads; tm++) {
         if (threads % tm != 0)
             continue;
@@ -121,50 +214,79 @@ NBI_INLINE void dot_block(const int nx, const int nb, int64_t n, const float *x,
 }
 
 /* Row j of b from index k on: where it is, or read into `row`. */
-static const float *dot_row(const product *g, int64_t j, int64_t k, int64_t n, float *row)
+static const float *dot_row(const operand *b, int64_t j, int64_t k, int64_t n, float *row)
 {
-    if (g->b.w)
-        decode_row(g->b.w, g->b.row0 + j, k, n, row);
-    else if (!g->b.bf16)
-        return g->b.p + j * g->b.rs + k;
+    const int64_t at = j * b->rs + k * b->cs;
+    if (b->w)
+        decode_row(b->w, b->row0 + j, k, n, row);
+    else if (b->cs != 1)
+        for (int64_t t = 0; t < n; t++)
+            row[t] = read_one(b->p, b->narrow, at + t * b->cs);
+    else if (b->narrow)
+        read_bf16((const uint16_t *)b->p + at, n, row);
+    else if (!b->bf16)
+        return (const float *)b->p + at;
     else
-        memcpy(row, g->b.p + j * g->b.rs + k, (size_t)n * sizeof(float));
-    for (int64_t t = 0; g->b.bf16 && t < n; t += NBI_W) {
+        memcpy(row, (const float *)b->p + at, (size_t)n * sizeof(float));
+    for (int64_t t = 0; b->bf16 && t < n; t += NBI_W) {
         const int l = (int)min_i64(NBI_W, n - t);
         vf_store_n(row + t, vf_round_bf16(vf_load_n(row + t, l)), l);
     }
     return row;
 }
 
+/* The rows of a from index k on, zeros behind their ends. */
+static void dot_inputs(const operand *a, int64_t m, int64_t k, int64_t n, float *x)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t t = 0; t < round_up(n, NBI_W); t++) {
+            float v = t < n ? read_one(a->p, a->narrow, i * a->rs + (k + t) * a->cs) : 0.0f;
+            x[i * DOT_K + t] = a->bf16 ? nb_round_bf16(v) : v;
+        }
+}
+
 /* Few rows (generation): rows of b are read once and multiplied with all rows of a by dot
  * products, without panels. One partial sum per DOT_K indices. */
-static void dot_part(const product *g, int64_t n0, int64_t n1, void *scratch)
+static void dot_term(const term *g, const region *p, bool add, float *x, float *rows)
 {
-    float *x = scratch, *rows = x + DOT_ROWS * DOT_K;
-    for (int64_t k = 0; k < g->k; k += DOT_K) {
+    int64_t n0, n1;
+    const int64_t m = p->m1, ldc = p->ldc;
+    if (!region_columns(p, g, &n0, &n1))
+        return;
+    if (g->k == 0 && !add)
+        region_clear(p);
+    for (int64_t k = 0; k < g->k; k += DOT_K, add = true) {
         const int64_t n = min_i64(DOT_K, g->k - k);
-        const bool add = g->add || k > 0;
-        for (int64_t i = 0; i < g->m; i++)
-            for (int64_t t = 0; t < round_up(n, NBI_W); t++) {
-                float v = t < n ? g->a.p[i * g->a.rs + (k + t) * g->a.cs] : 0.0f;
-                x[i * DOT_K + t] = g->a.bf16 ? nb_round_bf16(v) : v;
-            }
+        dot_inputs(&g->a, m, k, n, x);
         for (int64_t j = n0; j < n1; j += DOT_COLS) {
             const int64_t jn = min_i64(DOT_COLS, n1 - j);
             const float *b[DOT_COLS];
             for (int64_t r = 0; r < jn; r++)
-                b[r] = dot_row(g, j + r, k, n, rows + r * DOT_K);
-            float *c = g->c + j;
+                b[r] = dot_row(&g->b, j + r - g->col0, k, n, rows + r * DOT_K);
+            float *c = p->c + j - p->n0;
             int64_t i = 0;
-            for (; i + 2 <= g->m && jn == DOT_COLS; i += 2)
-                dot_block(2, DOT_COLS, n, x + i * DOT_K, b, c + i * g->ldc, g->ldc, g->alpha, add);
-            for (; i < g->m && jn == DOT_COLS; i++)
-                dot_block(1, DOT_COLS, n, x + i * DOT_K, b, c + i * g->ldc, g->ldc, g->alpha, add);
-            for (; i < g->m; i++)
+            for (; i + 2 <= m && jn == DOT_COLS; i += 2)
+                dot_block(2, DOT_COLS, n, x + i * DOT_K, b, c + i * ldc, ldc, g->alpha, add);
+            for (; i < m && jn == DOT_COLS; i++)
+                dot_block(1, DOT_COLS, n, x + i * DOT_K, b, c + i * ldc, ldc, g->alpha, add);
+            for (; i < m; i++)
                 for (int64_t r = 0; r < jn; r++)
-                    dot_block(1, 1, n, x + i * DOT_K, b + r, c + i * g->ldc + r, g->ldc, g->alpha,
-                              add);
+                    dot_block(1, 1, n, x + i * DOT_K, b + r, c + i * ldc + r, ldc, g->alpha, add);
         }
+    }
+}
+
+static void dot_part(const product *g, int64_t n0, int64_t n1, void *scratch)
+{
+    float *x = scratch, *rows = x + DOT_ROWS * DOT_K, *tile = rows + DOT_COLS * DOT_K;
+    const int64_t cols = g->narrow ? DOT_TILE : n1 - n0;
+    for (int64_t j = n0; j < n1; j += cols) {
+        region p = region_begin(g, 0, g->m, j, min_i64(n1, j + cols), tile);
+        for (int64_t e = 0; e <= g->n_extra; e++) {
+            const term t = term_at(g, e);
+            dot_term(&t, &p, g->add || e > 0, x, rows);
+        }
+        region_end(g, &p);
     }
 }
 
@@ -172,12 +294,9 @@ static void run_product(const product *g)
 {
     if (g->m == 0 || g->n == 0)
         return;
-    if (g->k == 0) {
-        clear_rows(g);
-        return;
-    }
-    const int threads = nb_queue_threads(g->q, g->m * g->n / 8 * g->k / 4);
-    if (g->m <= DOT_ROWS && (g->b.w ? !g->b.swap : g->b.cs == 1)) {
+    const operand *b = &g->first.b;
+    const int threads = nb_queue_threads(g->q, g->m * g->n / 8 * g->first.k / 4);
+    if (g->m <= DOT_ROWS && (b->w ? !b->swap : b->cs == 1)) {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
         for (int t = 0; t < threads; t++) {
             int64_t n0, n1;
@@ -202,16 +321,18 @@ void NBI_ISA(matmul)(const nb_matmul_args *a)
 {
     assert(a->m >= 0 && a->n >= 0 && a->k >= 0);
     product g = {.q = a->q,
-                 .a = strided(a->a, a->a_rs, a->a_cs),
-                 .b = strided(a->b, a->b_rs, a->b_cs),
                  .m = a->m,
                  .n = a->n,
-                 .k = a->k,
                  .c = a->c,
                  .ldc = a->ldc,
-                 .alpha = a->alpha,
-                 .add = a->accumulate};
-    g.a.bf16 = g.b.bf16 = a->compute == NB_COMPUTE_BF16;
+                 .narrow = a->c_dtype == NB_DT_BF16,
+                 .add = a->accumulate,
+                 .first = {.a = strided_as(a->a, a->a_dtype, a->a_rs, a->a_cs),
+                           .b = strided_as(a->b, a->b_dtype, a->b_rs, a->b_cs),
+                           .k = a->k,
+                           .cols = a->n,
+                           .alpha = a->alpha}};
+    g.first.a.bf16 = g.first.b.bf16 = a->compute == NB_COMPUTE_BF16;
     run_product(&g);
 }
 
@@ -220,19 +341,26 @@ void NBI_ISA(qmatmul)(const nb_qmatmul_args *a)
     for (int64_t i = 0; i < a->n_groups; i++) {
         const nb_qgroup *s = &a->groups[i];
         assert(s->w_row0 >= 0 && s->w_rows >= 0 && s->w_row0 + s->w_rows <= s->w->n);
+        const bool narrow_x = a->x_dtype == NB_DT_BF16, narrow_y = a->y_dtype == NB_DT_BF16;
+        const void *x = element(a->x, narrow_x, s->row0 * a->ldx);
         product g = {.q = a->q,
-                     .a = strided(((const float *)a->x) + s->row0 * a->ldx, a->ldx, 1),
                      .m = s->rows,
                      .n = a->backward ? s->w->k : s->w_rows,
-                     .k = a->backward ? s->w_rows : s->w->k,
-                     .c = ((float *)a->y) + s->row0 * a->ldy,
+                     .c = (unsigned char *)a->y + s->row0 * a->ldy * (narrow_y ? 2 : 4),
                      .ldc = a->ldy,
-                     .alpha = 1.0f,
-                     .add = a->accumulate};
-        g.b.w = s->w;
-        g.b.row0 = s->w_row0;
-        g.b.swap = a->backward;
-        g.a.bf16 = g.b.bf16 = a->compute == NB_COMPUTE_BF16;
+                     .narrow = narrow_y,
+                     .add = a->accumulate,
+                     .first = {.a = strided_as(x, a->x_dtype, a->ldx, 1),
+                               .k = a->backward ? s->w_rows : s->w->k,
+                               .alpha = 1.0f},
+                     .extra = a->extra,
+                     .n_extra = a->n_extra,
+                     .row0 = s->row0};
+        g.first.cols = g.n;
+        g.first.b.w = s->w;
+        g.first.b.row0 = s->w_row0;
+        g.first.b.swap = a->backward;
+        g.first.a.bf16 = g.first.b.bf16 = a->compute == NB_COMPUTE_BF16;
         run_product(&g);
     }
 }

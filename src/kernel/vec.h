@@ -391,4 +391,15 @@ NBI_INLINE void vf_store_bf16_n(uint16_t *p, vf x, int n)
     vu_store_low16_n(p, (vu)vf_round_bf16(x) >> 16, n);
 }
 
+/* NBI_W, or the first n, elements from index i on of an array that is f32 or bf16: the reading and
+ * writing of buffers whose dtype the caller chooses. */
+NBI_INLINE vf vf_load_as(const void *p, bool bf16, int64_t i)
+{
+    return bf16 ? vf_load_bf16((const uint16_t *)p + i) : vf_load((const float *)p + i);
+}
+NBI_INLINE vf vf_load_as_n(const void *p, bool bf16, int64_t i, int n)
+{
+    return bf16 ? vf_load_bf16_n((const uint16_t *)p + i, n) : vf_load_n((const float *)p + i, n);
+}
+
 #endif

@@ -86,6 +86,39 @@ NBT_UNUSED static bool nbt_same_bits(const float *a, const float *b, size_t n)
     return memcmp(a, b, n * sizeof(float)) == 0;
 }
 
+/* ---- values in either of two dtypes ---- */
+
+/* Element i of an array of F32 or BF16. */
+NBT_UNUSED static float nbt_value(const void *p, nb_dtype t, int64_t i)
+{
+    return t == NB_DT_BF16 ? nb_bf16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i];
+}
+
+/* x[n] becomes what it would be after storing as t. */
+NBT_UNUSED static void nbt_round_values(float *x, size_t n, nb_dtype t)
+{
+    for (size_t i = 0; t == NB_DT_BF16 && i < n; i++)
+        x[i] = nb_round_bf16(x[i]);
+}
+
+/* A copy of x[n] in dtype t, with one NaN behind it. */
+NBT_UNUSED static void *nbt_stored(const float *x, size_t n, nb_dtype t)
+{
+    float *p = nbt_copy(x, n);
+    p[n] = NAN;
+    for (size_t i = 0; t == NB_DT_BF16 && i <= n; i++)
+        ((uint16_t *)p)[i] = nb_f32_to_bf16(i < n ? x[i] : NAN);
+    return p;
+}
+
+/* Allowed error of a sum of k products whose absolute values sum to `size`, stored in F32 or, with
+ * one rounding more, BF16. */
+NBT_UNUSED static double nbt_tolerance(int64_t k, double size, double sum, bool bf16)
+{
+    const double t = NB_TOL_DOT(k, NB_COMPUTE_F32) * size;
+    return bf16 ? t + 0x1p-8 * (fabs(sum) + t) : t;
+}
+
 /* The larger of two deviations; NaN wins. */
 NBT_UNUSED static double nbt_worse(double a, double b)
 {

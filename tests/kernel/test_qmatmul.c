@@ -138,6 +138,30 @@ typedef struct shape {
     int64_t m, n, k;
 } shape;
 
+static double at_compute(float x, nb_compute c)
+{
+    return (double)(c == NB_COMPUTE_BF16 ? nb_round_bf16(x) : x);
+}
+
+/* Adds the terms of low rank of element (i, j) to *sum and their size to *size; returns the number
+ * of their inner indices. */
+static int64_t add_lowrank(const nb_qmatmul_args *a, int64_t i, int64_t j, double *sum,
+                           double *size)
+{
+    int64_t inner = 0;
+    for (int64_t e = 0; e < a->n_extra; e++) {
+        const nb_lowrank *x = &a->extra[e];
+        for (int64_t t = 0; t < x->r && j >= x->col0 && j < x->col0 + x->cols; t++) {
+            const double u = at_compute(x->h[i * x->ldh + t], a->compute);
+            const double v = at_compute(x->l[(j - x->col0) * x->l_rs + t * x->l_cs], a->compute);
+            *sum += (double)x->alpha * u * v;
+            *size += fabs((double)x->alpha * u * v);
+            inner++;
+        }
+    }
+    return inner;
+}
+
 static double worst_error(const weight *w, const nb_qgroup *g, const nb_qmatmul_args *a,
                           const float *y0)
 {
@@ -149,49 +173,78 @@ static double worst_error(const weight *w, const nb_qgroup *g, const nb_qmatmul_
             for (int64_t t = 0; t < inner; t++) {
                 int64_t at =
                     a->backward ? (g->w_row0 + t) * w->t.k + j : (g->w_row0 + j) * w->t.k + t;
-                float u = ((const float *)a->x)[i * a->ldx + t], v = w->plain[at];
-                if (a->compute == NB_COMPUTE_BF16) {
-                    u = nb_round_bf16(u);
-                    v = nb_round_bf16(v);
-                }
-                sum += (double)u * (double)v;
-                size += fabs((double)u * (double)v);
+                const double u =
+                    at_compute(nbt_value(a->x, a->x_dtype, i * a->ldx + t), a->compute);
+                const double v = at_compute(w->plain[at], a->compute);
+                sum += u * v;
+                size += fabs(u * v);
             }
+            const int64_t all = inner + add_lowrank(a, i, j, &sum, &size);
             if (a->accumulate) {
                 sum += (double)y0[i * a->ldy + j];
                 size += fabs((double)y0[i * a->ldy + j]);
             }
-            double d = fabs((double)((float *)a->y)[i * a->ldy + j] - sum) /
-                       (NB_TOL_DOT(inner, NB_COMPUTE_F32) * size + 1e-37);
+            double d = fabs((double)nbt_value(a->y, a->y_dtype, i * a->ldy + j) - sum) /
+                       (nbt_tolerance(all, size, sum, a->y_dtype == NB_DT_BF16) + 1e-37);
             worst = d > worst || isnan(d) ? d : worst;
         }
     return worst;
 }
 
-static void run_groups(kind kd, shape s, bool backward, bool add, nb_compute compute, int threads)
+/* How a product is asked for, beside its shape. */
+typedef struct variant {
+    bool backward, add, extra;
+    nb_compute compute;
+    nb_dtype x_dtype, y_dtype;
+    int threads;
+} variant;
+
+/* Two terms of low rank over columns that overlap, l by rows and by columns. */
+static void make_extra(nb_lowrank e[2], const shape *s, int64_t n, const float *h, const float *l)
 {
-    NBT_FOR_LEVELS(l, threads)
+    e[0] = (nb_lowrank){h, 6, 5, l, 5, 1, 0, n, 0.5f};
+    e[1] = (nb_lowrank){h + s->m * 6, 3, 3, l + n * 5, 1, n, n / 3, n - n / 3 - n / 4, -2.0f};
+}
+
+static void run_groups(kind kd, shape s, variant v)
+{
+    NBT_FOR_LEVELS(l, v.threads)
     {
         weight w = make(kd, s.n, s.k, l.q, &l.k);
         /* two groups: a part of the rows with a part of the weight, the rest with all of it */
         nb_qgroup g[2] = {{&w.t, s.n / 3, s.n - s.n / 3, 0, s.m / 2},
                           {&w.t, 0, s.n, s.m / 2, s.m - s.m / 2}};
-        const int64_t ldx = (backward ? s.n : s.k) + 1;
-        const int64_t ldy = (backward ? s.k : s.n) + 2;
-        float *x = nbt_random((size_t)(s.m * ldx), 5, 1.0);
-        float *y0 = nbt_random((size_t)(s.m * ldy), 6, 1.0);
-        float *y = nbt_copy(y0, (size_t)(s.m * ldy));
-        nb_qmatmul_args a = {l.q, g, 2, backward, x, ldx, y, ldy, add, compute};
+        if (v.extra)
+            g[0] = (nb_qgroup){&w.t, 0, s.n, 0, s.m / 2};
+        const int64_t ldx = (v.backward ? s.n : s.k) + 1, n = v.backward ? s.k : s.n;
+        const int64_t ldy = n + 2;
+        const size_t nx = (size_t)(s.m * ldx), ny = (size_t)(s.m * ldy);
+        float *x = nbt_random(nx, 5, 1.0), *y0 = nbt_random(ny, 6, 1.0);
+        float *lh = nbt_random((size_t)(s.m * 9), 7, 1.0);
+        float *ll = nbt_random((size_t)(n * 8), 8, 1.0);
+        nb_lowrank e[2];
+        make_extra(e, &s, n, lh, ll);
+        nbt_round_values(y0, ny, v.y_dtype);
+        void *sx = nbt_stored(x, nx, v.x_dtype), *y = nbt_stored(y0, ny, v.y_dtype);
+        nb_qmatmul_args a = {l.q, g,     2,         v.backward, sx,        ldx, y,
+                             ldy, v.add, v.compute, v.x_dtype,  v.y_dtype, e,   v.extra ? 2 : 0};
         l.k.qmatmul(&a);
         double d = nbt_worse(worst_error(&w, &g[0], &a, y0), worst_error(&w, &g[1], &a, y0));
         if (!(d <= 1.0))
-            print_error("%s: kind %d, %d x %d x %d, backward %d\n", l.k.qmatmul_variant, (int)kd,
-                        (int)s.m, (int)s.n, (int)s.k, backward);
+            print_error("%s: kind %d, %d x %d x %d, backward %d, x %d, y %d, extra %d\n",
+                        l.k.qmatmul_variant, (int)kd, (int)s.m, (int)s.n, (int)s.k, v.backward,
+                        (int)v.x_dtype, (int)v.y_dtype, v.extra);
         nbt_within("qmatmul", d, 1.0);
+        for (int64_t i = 0; i < s.m; i++) /* nothing beside y changed */
+            for (int64_t j = n; j < ldy; j++)
+                assert_true(nbt_value(y, v.y_dtype, i * ldy + j) == y0[i * ldy + j]);
         drop(&w);
         nbi_free(x);
+        nbi_free(sx);
         nbi_free(y0);
         nbi_free(y);
+        nbi_free(lh);
+        nbi_free(ll);
     }
 }
 
@@ -202,8 +255,29 @@ static void test_products(void **state)
     for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
         for (kind kd = 0; kd < K_COUNT; kd++)
             for (int v = 0; v < 8; v++)
-                run_groups(kd, shapes[s], v & 1, v & 2, v & 4 ? NB_COMPUTE_BF16 : NB_COMPUTE_F32,
-                           1 + v % 3);
+                run_groups(kd, shapes[s],
+                           (variant){.backward = v & 1,
+                                     .add = v & 2,
+                                     .compute = v & 4 ? NB_COMPUTE_BF16 : NB_COMPUTE_F32,
+                                     .threads = 1 + v % 3});
+}
+
+/* Operands and results in either dtype, with and without terms of low rank. */
+static void test_dtypes_and_lowrank(void **state)
+{
+    (void)state;
+    static const nb_dtype dt[] = {NB_DT_F32, NB_DT_BF16};
+    static const shape shapes[] = {{2, 9, 65}, {11, 40, 90}, {40, 70, 300}, {37, 300, 33}};
+    for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
+        for (int v = 1; v < 64; v++)
+            run_groups((kind)((v + (int)s) % K_COUNT), shapes[s],
+                       (variant){.backward = v & 8,
+                                 .add = v & 16,
+                                 .extra = v & 4,
+                                 .compute = v & 32 ? NB_COMPUTE_BF16 : NB_COMPUTE_F32,
+                                 .x_dtype = dt[v & 1],
+                                 .y_dtype = dt[v >> 1 & 1],
+                                 .threads = 1 + v % 2});
 }
 
 static void test_threads_same_bits(void **state)
@@ -303,6 +377,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decode), cmocka_unit_test(test_products),
-        cmocka_unit_test(test_threads_same_bits), cmocka_unit_test(test_far_rows)};
+        cmocka_unit_test(test_dtypes_and_lowrank), cmocka_unit_test(test_threads_same_bits),
+        cmocka_unit_test(test_far_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

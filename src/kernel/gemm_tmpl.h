@@ -9,6 +9,7 @@
 #ifndef NB_GEMM_TMPL_H
 #define NB_GEMM_TMPL_H
 
+#include "kernel/intmath.h"
 #include "kernel/panel_tmpl.h"
 
 #define NBI_NR (2 * NBI_W)
@@ -52,16 +53,6 @@ static inline const void *element(const void *p, bool narrow, int64_t i)
 static inline float read_one(const void *p, bool narrow, int64_t i)
 {
     return narrow ? nb_bf16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i];
-}
-
-static inline int64_t round_up(int64_t x, int64_t to)
-{
-    return (x + to - 1) / to * to;
-}
-
-static inline int64_t min_i64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* t becomes its transpose: log2(W) passes of a perfect shuffle of the rows. */

@@ -52,7 +52,7 @@ static double attention_value(void *user)
 {
     attention_loss *s = user;
     const int64_t d = s->a->heads * s->a->p;
-    naive_attention(s->a, s->q, s->k, s->v, s->out, s->lse);
+    naive_attention(s->a, s->q, s->k, s->v, s->out, s->lse, NULL);
     double sum = 0;
     for (int64_t i = 0; i < s->rows; i++)
         for (int64_t c = 0; c < d; c++)

@@ -10,11 +10,12 @@
 #include "tensor/half.h"
 
 /* The instruction-set levels that can run here, lowest first; returns their number. */
-NBT_UNUSED static int nbt_levels(unsigned level[3])
+enum { NBT_MAX_LEVELS = 5 };
+NBT_UNUSED static int nbt_levels(unsigned level[NBT_MAX_LEVELS])
 {
-    const unsigned all[] = {0, NB_CPU_AVX2, NB_CPU_AVX2 | NB_CPU_AVX512};
+    const unsigned all[NBT_MAX_LEVELS] = {0, 1, 3, 7, 15}; /* nb_cpu_flag, one more each */
     int n = 0;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < NBT_MAX_LEVELS; i++)
         if ((all[i] & nb_cpu_flags()) == all[i])
             level[n++] = all[i];
     return n;
@@ -33,7 +34,7 @@ typedef struct nbt_level {
     nb_kernels k;
     nb_queue *q;
     int i, n;
-    unsigned flags[3];
+    unsigned flags[NBT_MAX_LEVELS];
 } nbt_level;
 
 NBT_UNUSED static nbt_level nbt_level_first(int threads)

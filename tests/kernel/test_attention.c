@@ -7,15 +7,7 @@
 #include <cmocka.h>
 #include "testutil.h"
 #include "kernel/kernel_util.h"
-#include "kernel/attention_naive.h"
-
-typedef struct setup {
-    int64_t heads, kv_heads, p, window;
-    float softcap, sharp; /* sharp: factor on the scores */
-    int64_t gap;
-    nb_attn_segment seg[3];
-    int64_t n_seg, q_rows, k_rows;
-} setup;
+#include "kernel/attention_setup.h"
 
 static const int32_t table[] = {5, 0, 3, 1, 7, 2};
 
@@ -55,163 +47,138 @@ static const setup setups[] = {
     {2, 1, 256, 70, 0, 1, 0, {{0, 140, 0, 140, 0, NULL, 0}}, 1, 140, 140},
     {1, 1, 251, 0, 0, 1, 1, {{0, 129, 0, 129, 0, NULL, 0}}, 1, 129, 129}};
 
-typedef struct data {
-    nb_attention_args a;
-    float *q, *k, *v, *out, *lse;
-} data;
-
-static data prepare(const setup *s, nb_queue *queue)
+/* Deviations against f64 in units of what is allowed. */
+static void check_forward(const setup *s, nb_dtype dtype, nbt_level *l)
 {
-    data d = {.a = {.q_ = queue,
-                    .segments = s->seg,
-                    .n_segments = s->n_seg,
-                    .heads = s->heads,
-                    .kv_heads = s->kv_heads,
-                    .p = s->p,
-                    .window = s->window,
-                    .softcap = s->softcap}};
-    d.a.scale = s->sharp / sqrtf((float)s->p);
-    d.a.ldq = s->heads * s->p + s->gap;
-    d.a.ldk = s->kv_heads * s->p + 2 * s->gap;
-    d.a.ldv = s->kv_heads * s->p + s->gap;
-    d.a.ldo = s->heads * s->p + 3 * s->gap;
-    d.a.q = d.q = nbt_random((size_t)(s->q_rows * d.a.ldq), 1, 1.0);
-    d.a.k = d.k = nbt_random((size_t)(s->k_rows * d.a.ldk), 2, 1.0);
-    d.a.v = d.v = nbt_random((size_t)(s->k_rows * d.a.ldv), 3, 1.0);
-    d.a.out = d.out = nbt_random((size_t)(s->q_rows * d.a.ldo), 4, 1.0);
-    d.a.lse = d.lse = nbt_floats((size_t)(s->q_rows * s->heads));
-    return d;
-}
-
-static void drop(data *d)
-{
-    nbi_free(d->q);
-    nbi_free(d->k);
-    nbi_free(d->v);
-    nbi_free(d->out);
-    nbi_free(d->lse);
+    problem d = problem_new(s, dtype, l->q);
+    const int64_t width = s->heads * s->p, n = s->q_rows * width, rows = s->q_rows * s->heads;
+    double *out = calloc((size_t)n, sizeof(double)), *size = calloc((size_t)n, sizeof(double));
+    double *lse = calloc((size_t)rows, sizeof(double)), worst_lse = 0;
+    naive_attention(&d.a, d.q.wide, d.k.wide, d.v.wide, out, lse, size);
+    /* a score of size |q||k|scale ~ sharp*sqrt(p) is off by its rounding, which the exponential
+     * turns into a relative error of the probabilities; bf16 rounds these and the result */
+    const double f32 = 0x1p-24 * 16 * (1 + (double)s->sharp * sqrt((double)s->p));
+    for (int64_t i = 0; i < n; i++)
+        size[i] = f32 + (dtype == NB_DT_BF16 ? 2 * 0x1p-9 * size[i] : 0);
+    l->k.attention(&d.a);
+    nbt_within("attention", compare_rows(&d.out, &d.out, out, size, s->q_rows, width, d.a.ldo), 1);
+    for (int64_t i = 0; i < rows; i++)
+        worst_lse = nbt_worse(worst_lse, fabs((double)d.lse[i] - lse[i]));
+    nbt_within("lse", worst_lse, f32);
+    free(out);
+    free(size);
+    free(lse);
+    problem_drop(&d);
 }
 
 static void test_forward(void **state)
 {
     (void)state;
-    for (size_t n = 0; n < sizeof(setups) / sizeof(setups[0]); n++) {
-        const setup *s = &setups[n];
-        NBT_FOR_LEVELS(l, 2)
-        {
-            data d = prepare(s, l.q);
-            double *q = naive_widen(d.q, (size_t)(s->q_rows * d.a.ldq));
-            double *k = naive_widen(d.k, (size_t)(s->k_rows * d.a.ldk));
-            double *v = naive_widen(d.v, (size_t)(s->k_rows * d.a.ldv));
-            double *out = calloc((size_t)(s->q_rows * s->heads * s->p), sizeof(double));
-            double *lse = calloc((size_t)(s->q_rows * s->heads), sizeof(double));
-            naive_attention(&d.a, q, k, v, out, lse);
-            float *before = nbt_copy(d.out, (size_t)(s->q_rows * d.a.ldo));
-            l.k.attention(&d.a);
-            double worst = 0, worst_lse = 0;
-            /* a score of size |q||k|scale ~ sharp*sqrt(p) is off by its rounding, which the
-             * exponential turns into a relative error of the probabilities */
-            const double size = 1 + (double)s->sharp * sqrt((double)s->p);
-            for (int64_t i = 0; i < s->q_rows; i++) {
-                for (int64_t c = 0; c < d.a.ldo; c++) {
-                    const float got = d.out[i * d.a.ldo + c];
-                    if (c >= s->heads * s->p)
-                        assert_true(got == before[i * d.a.ldo + c]);
-                    else
-                        worst = nbt_worse(worst, fabs((double)got - out[i * s->heads * s->p + c]));
-                }
-                for (int64_t h = 0; h < s->heads; h++)
-                    worst_lse = nbt_worse(
-                        worst_lse, fabs((double)d.lse[i * s->heads + h] - lse[i * s->heads + h]));
+    for (size_t n = 0; n < sizeof(setups) / sizeof(setups[0]); n++)
+        for (size_t i = 0; i < 2; i++)
+            NBT_FOR_LEVELS(l, 2)
+            {
+                check_forward(&setups[n], attention_dtypes[i], &l);
             }
-            nbt_within("attention", worst, 0x1p-24 * size * 16);
-            nbt_within("lse", worst_lse, 0x1p-24 * size * 16);
-            free(q);
-            free(k);
-            free(v);
-            free(out);
-            free(lse);
-            nbi_free(before);
-            drop(&d);
-        }
-    }
 }
 
-static void run_backward(nbt_level *l, data *d, float *grad[3], const setup *s)
+static bool has_tables(const setup *s)
 {
-    nb_attention_bwd_args b = {.fwd = d->a, .lddo = d->a.ldo};
-    float *dout = nbt_random((size_t)(s->q_rows * d->a.ldo), 9, 1.0);
-    b.dout = dout;
-    b.delta = nbt_floats((size_t)(s->q_rows * s->heads));
-    b.dq = grad[0] = nbt_floats((size_t)(s->q_rows * d->a.ldq));
-    b.dk = grad[1] = nbt_floats((size_t)(s->k_rows * d->a.ldk));
-    b.dv = grad[2] = nbt_floats((size_t)(s->k_rows * d->a.ldv));
-    l->k.attention_bwd(&b);
-    nbi_free(dout);
-    nbi_free(b.delta);
+    for (int64_t i = 0; i < s->n_seg; i++)
+        if (s->seg[i].block_table)
+            return true;
+    return false;
+}
+
+static void check_threads(const setup *s, nb_dtype dtype)
+{
+    problem first[NBT_MAX_LEVELS];
+    const bool backward = !has_tables(s);
+    for (int t = 0; t < NBT_THREAD_COUNTS; t++)
+        NBT_FOR_LEVELS(l, nbt_thread_counts[t])
+        {
+            problem d = problem_new(s, dtype, l.q);
+            l.k.attention(&d.a);
+            if (backward)
+                l.k.attention_bwd(&d.b);
+            if (t == 0) {
+                first[l.i] = d;
+                continue;
+            }
+            const problem *f = &first[l.i];
+            assert_true(typed_same_bits(&d.out, &f->out));
+            assert_true(nbt_same_bits(d.lse, f->lse, (size_t)(s->q_rows * s->heads)));
+            assert_true(typed_same_bits(&d.dq, &f->dq));
+            assert_true(typed_same_bits(&d.dk, &f->dk));
+            assert_true(typed_same_bits(&d.dv, &f->dv));
+            problem_drop(&d);
+        }
+    unsigned unused[NBT_MAX_LEVELS];
+    for (int i = 0; i < nbt_levels(unused); i++)
+        problem_drop(&first[i]);
 }
 
 static void test_threads_same_bits(void **state)
 {
     (void)state;
-    static const size_t which[] = {2, 5};
-    for (size_t n = 0; n < 2; n++) {
-        const setup *s = &setups[which[n]];
-        data first[3];
-        float *grads[3][3];
-        for (int t = 0; t < NBT_THREAD_COUNTS; t++)
-            NBT_FOR_LEVELS(l, nbt_thread_counts[t])
-            {
-                data d = prepare(s, l.q);
-                float *g[3];
-                l.k.attention(&d.a);
-                run_backward(&l, &d, g, s);
-                if (t == 0) {
-                    first[l.i] = d;
-                    memcpy(grads[l.i], g, sizeof(g));
-                    continue;
-                }
-                assert_true(nbt_same_bits(d.out, first[l.i].out, (size_t)(s->q_rows * d.a.ldo)));
-                assert_true(nbt_same_bits(d.lse, first[l.i].lse, (size_t)(s->q_rows * s->heads)));
-                const int64_t size[] = {s->q_rows * d.a.ldq, s->k_rows * d.a.ldk,
-                                        s->k_rows * d.a.ldv};
-                for (int i = 0; i < 3; i++) {
-                    assert_true(nbt_same_bits(g[i], grads[l.i][i], (size_t)size[i]));
-                    nbi_free(g[i]);
-                }
-                drop(&d);
-            }
-        unsigned unused[3];
-        for (int i = 0; i < nbt_levels(unused); i++) {
-            drop(&first[i]);
-            for (int j = 0; j < 3; j++)
-                nbi_free(grads[i][j]);
-        }
-    }
+    static const size_t which[] = {2, 5, 7};
+    for (size_t n = 0; n < sizeof(which) / sizeof(which[0]); n++)
+        for (size_t i = 0; i < 2; i++)
+            check_threads(&setups[which[n]], attention_dtypes[i]);
 }
 
-/* A NaN in a key is seen by the queries from its position on, in its segment and group only. */
+/* A NaN in a key or value is seen by the queries from its position on, in its segment and group
+ * only: not even by earlier ones of the same tile. */
+static void check_nan(nb_dtype dtype, bool in_value, float bad, nbt_level *l)
+{
+    const setup *s = &setups[2];
+    problem d = problem_new(s, dtype, l->q);
+    const int64_t at = (68 + 100) * (in_value ? d.a.ldv : d.a.ldk) + s->p;
+    typed_set(in_value ? &d.v : &d.k, at, bad); /* third segment, key 100, group 1 */
+    l->k.attention(&d.a);
+    for (int64_t i = 0; i < s->q_rows; i++)
+        for (int64_t h = 0; h < s->heads; h++)
+            assert_int_equal(!isfinite(typed_at(&d.out, i * d.a.ldo + h * s->p)),
+                             i >= 68 + 100 && h >= 2);
+    problem_drop(&d);
+}
+
 static void test_nan_propagates(void **state)
 {
     (void)state;
-    const setup *s = &setups[2];
-    NBT_FOR_LEVELS(l, 1)
-    {
-        data d = prepare(s, l.q);
-        d.k[(68 + 100) * d.a.ldk + s->p] = NAN; /* third segment, key 100, group 1 */
-        l.k.attention(&d.a);
-        for (int64_t i = 0; i < s->q_rows; i++)
-            for (int64_t h = 0; h < s->heads; h++)
-                assert_int_equal(isnan(d.out[i * d.a.ldo + h * s->p]) != 0,
-                                 i >= 68 + 100 && h >= 2);
-        drop(&d);
-    }
+    for (size_t i = 0; i < 2; i++)
+        NBT_FOR_LEVELS(l, 1)
+        {
+            check_nan(attention_dtypes[i], false, NAN, &l);
+            check_nan(attention_dtypes[i], true, NAN, &l);
+            check_nan(attention_dtypes[i], true, INFINITY, &l);
+        }
+}
+
+/* Generation: the value of a key behind the position is left out too. */
+static void test_nan_few_queries(void **state)
+{
+    (void)state;
+    const setup *s = &setups[6];
+    for (size_t i = 0; i < 2; i++)
+        NBT_FOR_LEVELS(l, 1)
+        {
+            problem d = problem_new(s, attention_dtypes[i], l.q);
+            /* second segment: 4 queries at positions 73..76 of 77 keys */
+            typed_set(&d.v, (300 + 75) * d.a.ldv, NAN);
+            l.k.attention(&d.a);
+            for (int64_t r = 0; r < s->q_rows; r++)
+                for (int64_t h = 0; h < s->heads; h++)
+                    assert_int_equal(isnan(typed_at(&d.out, r * d.a.ldo + h * s->p)) != 0,
+                                     r >= 3 && h < 4);
+            problem_drop(&d);
+        }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forward),
-                                       cmocka_unit_test(test_threads_same_bits),
-                                       cmocka_unit_test(test_nan_propagates)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forward), cmocka_unit_test(test_threads_same_bits),
+        cmocka_unit_test(test_nan_propagates), cmocka_unit_test(test_nan_few_queries)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

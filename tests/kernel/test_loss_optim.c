@@ -140,7 +140,7 @@ static void test_sumsq(void **state)
     static const int64_t sizes[] = {0, 1, 15, 65536, 200001};
     for (size_t n = 0; n < 5; n++) {
         float *x = nbt_random((size_t)sizes[n], n, 1.0);
-        double want = 0, first[3] = {0};
+        double want = 0, first[NBT_MAX_LEVELS] = {0};
         for (int64_t i = 0; i < sizes[n]; i++)
             want += (double)x[i] * (double)x[i];
         for (int t = 0; t < NBT_THREAD_COUNTS; t++)

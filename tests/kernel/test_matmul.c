@@ -190,7 +190,7 @@ static void test_threads_same_bits(void **state)
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
         problem p = {sizes[s][0], sizes[s][1], sizes[s][2],    s & 1,     false,     true,
                      1,           1.5f,        NB_COMPUTE_F32, NB_DT_F32, NB_DT_F32, NB_DT_F32};
-        float *first[3] = {NULL, NULL, NULL};
+        float *first[NBT_MAX_LEVELS] = {NULL};
         for (int t = 0; t < NBT_THREAD_COUNTS; t++) {
             NBT_FOR_LEVELS(l, nbt_thread_counts[t])
             {

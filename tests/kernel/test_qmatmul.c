@@ -285,7 +285,7 @@ static void test_threads_same_bits(void **state)
     (void)state;
     static const shape s = {60, 100, 300};
     for (int backward = 0; backward < 2; backward++) {
-        float *first[3] = {NULL, NULL, NULL};
+        float *first[NBT_MAX_LEVELS] = {NULL};
         const int64_t ldx = backward ? s.n : s.k, ldy = backward ? s.k : s.n;
         float *x = nbt_random((size_t)(s.m * ldx), 5, 1.0);
         for (int t = 0; t < NBT_THREAD_COUNTS; t++) {

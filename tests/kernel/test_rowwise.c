@@ -300,7 +300,7 @@ static void test_threads_same_bits(void **state)
     (void)state;
     enum { R = 70, D = 300 };
     float *x = nbt_random(R * D, 1, 1.0), *dy = nbt_random(R * D, 2, 1.0), *w = nbt_random(D, 3, 1);
-    float first[3][2 * R * D + R + D];
+    float first[NBT_MAX_LEVELS][2 * R * D + R + D];
     for (int t = 0; t < NBT_THREAD_COUNTS; t++)
         NBT_FOR_LEVELS(l, nbt_thread_counts[t])
         {

@@ -29,10 +29,8 @@ void nb_adapter_close(nb_adapter **out)
     for (size_t i = 0; i < a->params.n; i++)
         param_free(a->params.v[i]);
     nbi_array_free(&a->params);
-    if (a->shared) {
+    if (a->shared)
         nbi_free(a->shared->rows);
-        nbi_free(a->shared->h);
-    }
     nbi_free(a->shared);
     nbi_free(a->sites);
     nb_lora_config_free(&a->config);
@@ -100,18 +98,15 @@ static nb_status add_site(nb_adapter *a, nb_site *site, bool trainable, nb_error
 static nb_status open_shared(nb_adapter *a, nb_error *err)
 {
     struct nb_lora_shared *s = a->shared;
-    int64_t in = 0, r = 0;
-    for (size_t i = 0; i < a->n_sites; i++) {
+    int64_t in = 0;
+    if (s->dropout <= 0)
+        return NB_OK;
+    for (size_t i = 0; i < a->n_sites; i++)
         in = a->sites[i].site->in > in ? a->sites[i].site->in : in;
-        r = a->sites[i].r > r ? a->sites[i].r : r;
-    }
-    s->h = nbi_calloc(NBI_MEM_SCRATCH, (size_t)r * NBI_LORA_CHUNK, sizeof(float));
-    if (s->dropout > 0)
-        s->rows = nbi_calloc(NBI_MEM_SCRATCH, (size_t)in * NBI_LORA_CHUNK, sizeof(float));
-    if (!s->h || (s->dropout > 0 && !s->rows))
-        return nbi_fail_nomem(err, "adapter scratch",
-                              (unsigned long long)(in + r) * NBI_LORA_CHUNK * sizeof(float));
-    return NB_OK;
+    s->rows = nbi_calloc(NBI_MEM_SCRATCH, (size_t)in * NBI_LORA_CHUNK, sizeof(float));
+    return s->rows ? NB_OK
+                   : nbi_fail_nomem(err, "adapter scratch",
+                                    (unsigned long long)in * NBI_LORA_CHUNK * sizeof(float));
 }
 
 static nb_status build(nb_adapter *a, const nb_lora_config *config, uint64_t seed, bool trainable,

@@ -4,51 +4,57 @@
 #include <assert.h>
 #include <string.h>
 
-/* c[m, n] (= or +=) alpha * a * b^T on f32, the operands by their two strides. */
+/* A matrix by its two strides. */
 typedef struct view {
-    const float *v;
+    const void *v;
     int64_t rs, cs;
+    nb_dtype dtype;
 } view;
 
+static view f32_view(const float *v, int64_t rs, int64_t cs)
+{
+    return (view){v, rs, cs, NB_DT_F32};
+}
+
+/* c[m, n] (= or +=) alpha * a * b^T */
 static void product(const nb_exec *e, int64_t m, int64_t n, int64_t k, view a, view b, float *c,
                     int64_t ldc, float alpha, bool accumulate)
 {
-    nb_matmul_args p = {e->q, m,    n, k,   a.v,   a.rs,       a.cs,          b.v,
-                        b.rs, b.cs, c, ldc, alpha, accumulate, NB_COMPUTE_F32};
-    e->k.matmul(&p);
+    e->k.matmul(&(nb_matmul_args){.q = e->q,
+                                  .m = m,
+                                  .n = n,
+                                  .k = k,
+                                  .a = a.v,
+                                  .a_rs = a.rs,
+                                  .a_cs = a.cs,
+                                  .b = b.v,
+                                  .b_rs = b.rs,
+                                  .b_cs = b.cs,
+                                  .c = c,
+                                  .ldc = ldc,
+                                  .alpha = alpha,
+                                  .accumulate = accumulate,
+                                  .compute = e->compute,
+                                  .a_dtype = a.dtype,
+                                  .b_dtype = b.dtype});
 }
 
 static void drop(const struct nb_lora_site *s, const nb_site_call *c, int64_t i0, int64_t rows,
-                 const float *x, float *y)
+                 const void *x, nb_dtype x_dtype, void *y, nb_dtype y_dtype)
 {
-    nb_dropout_args d = {c->exec->q,
-                         rows,
-                         s->site->in,
-                         x,
-                         y,
-                         s->shared->dropout,
-                         s->shared->seed,
-                         s->index,
-                         c->batch ? c->batch->epoch : 0,
-                         c->example + i0,
-                         c->token + i0};
-    c->exec->k.dropout(&d);
-}
-
-/* Rows [i0, i0 + rows) of x after dropout, in the scratch. */
-static view dropped_input(const struct nb_lora_site *s, const nb_site_call *c, int64_t i0,
-                          int64_t rows)
-{
-    int64_t in = s->site->in;
-    float *y = s->shared->rows;
-    const float *x = (const float *)c->x + i0 * c->ldx;
-    if (c->ldx != in) {
-        for (int64_t i = 0; i < rows; i++)
-            memcpy(y + i * in, x + i * c->ldx, (size_t)in * sizeof(*y));
-        x = y;
-    }
-    drop(s, c, i0, rows, x, y);
-    return (view){y, in, 1};
+    c->exec->k.dropout(&(nb_dropout_args){.q = c->exec->q,
+                                          .rows = rows,
+                                          .d = s->site->in,
+                                          .x = x,
+                                          .y = y,
+                                          .p = s->shared->dropout,
+                                          .seed = s->shared->seed,
+                                          .site = s->index,
+                                          .epoch = c->batch ? c->batch->epoch : 0,
+                                          .example = c->example + i0,
+                                          .token = c->token + i0,
+                                          .x_dtype = x_dtype,
+                                          .y_dtype = y_dtype});
 }
 
 static bool drops(const struct nb_lora_site *s, const nb_site_call *c)
@@ -56,70 +62,156 @@ static bool drops(const struct nb_lora_site *s, const nb_site_call *c)
     return c->training && s->shared->dropout > 0;
 }
 
-static void lora_forward(nb_hook *self, const nb_site_call *c)
+/* Rows of x that are worked on at a time. */
+static int64_t chunk_of(const struct nb_lora_site *s, const nb_site_call *c)
 {
-    const struct nb_lora_site *s = self->user;
-    const nb_exec *e = c->exec;
-    int64_t in = s->site->in, r = s->r, out = s->site->rows;
-    bool dropping = drops(s, c);
-    int64_t chunk = dropping || !c->training ? NBI_LORA_CHUNK : c->m;
-    assert(!c->training || (s->h && c->row0 + c->m <= s->state_rows));
-    for (int64_t i0 = 0; i0 < c->m; i0 += chunk) {
-        int64_t rows = c->m - i0 < chunk ? c->m - i0 : chunk;
-        float *h = c->training ? s->h + (c->row0 + i0) * r : s->shared->h;
-        view x = dropping ? dropped_input(s, c, i0, rows)
-                          : (view){(const float *)c->x + i0 * c->ldx, c->ldx, 1};
-        product(e, rows, r, in, x, (view){s->a->value, in, 1}, h, r, 1.0f, false);
-        product(e, rows, out, r, (view){h, r, 1}, (view){s->b->value, r, 1},
-                (float *)c->y + i0 * c->ldy, c->ldy, s->scale, true);
-    }
+    return drops(s, c) ? NBI_LORA_CHUNK : c->m;
 }
 
-/* dx += mask(dh A) for one chunk that went through dropout. */
-static void add_dropped(const struct nb_lora_site *s, const nb_site_call *c, int64_t i0,
-                        int64_t rows, view dh)
+/* Rows [i0, i0 + rows) of x, after dropout in the scratch. */
+static view input(const struct nb_lora_site *s, const nb_site_call *c, int64_t i0, int64_t rows)
+{
+    int64_t in = s->site->in;
+    const void *x = nb_elem(c->x, c->x_dtype, i0 * c->ldx);
+    if (!drops(s, c))
+        return (view){x, c->ldx, 1, c->x_dtype};
+    float *y = s->shared->rows;
+    if (c->ldx != in) {
+        for (int64_t i = 0; i < rows; i++)
+            memcpy(nb_elem(y, c->x_dtype, i * in), nb_elem(x, c->x_dtype, i * c->ldx),
+                   (size_t)in * nb_dtype_size(c->x_dtype));
+        x = y;
+    }
+    drop(s, c, i0, rows, x, c->x_dtype, y, c->x_dtype);
+    return (view){y, in, 1, c->x_dtype};
+}
+
+/* Where the state of the call's rows lies; filled with A x'. */
+static float *down_project(const struct nb_lora_site *s, const nb_site_call *c)
+{
+    int64_t in = s->site->in, r = s->r, chunk = chunk_of(s, c);
+    assert(s->h && c->row0 + c->m <= s->state_rows);
+    float *h = s->h + c->row0 * r;
+    for (int64_t i0 = 0; i0 < c->m && !c->again; i0 += chunk) {
+        int64_t rows = c->m - i0 < chunk ? c->m - i0 : chunk;
+        product(c->exec, rows, r, in, input(s, c, i0, rows), f32_view(s->a->value, in, 1),
+                h + i0 * r, r, 1.0f, false);
+    }
+    return h;
+}
+
+static bool lora_forward_lowrank(nb_hook *self, const nb_site_call *c, nb_lowrank *out)
+{
+    const struct nb_lora_site *s = self->user;
+    *out = (nb_lowrank){.h = down_project(s, c),
+                        .ldh = s->r,
+                        .r = s->r,
+                        .l = s->b->value,
+                        .l_rs = s->r,
+                        .l_cs = 1,
+                        .cols = s->site->rows,
+                        .alpha = s->scale};
+    return true;
+}
+
+/* Gradients of A and B; leaves scale * dy B in the place of h and returns it. */
+static float *weight_gradients(const struct nb_lora_site *s, const nb_site_call *c)
 {
     const nb_exec *e = c->exec;
-    int64_t in = s->site->in;
+    int64_t in = s->site->in, r = s->r, out = s->site->rows, chunk = chunk_of(s, c);
+    assert(s->h && c->row0 + c->m <= s->state_rows);
+    float *h = s->h + c->row0 * r;
+    if (s->b->grad)
+        product(e, out, r, c->m, (view){c->dy, 1, c->ldy, c->dy_dtype}, f32_view(h, 1, r),
+                s->b->grad, r, s->scale, true);
+    product(e, c->m, r, out, (view){c->dy, c->ldy, 1, c->dy_dtype}, f32_view(s->b->value, 1, r), h,
+            r, s->scale, false);
+    for (int64_t i0 = 0; i0 < c->m && s->a->grad; i0 += chunk) {
+        int64_t rows = c->m - i0 < chunk ? c->m - i0 : chunk;
+        view x = input(s, c, i0, rows);
+        product(e, r, in, rows, f32_view(h + i0 * r, 1, r), (view){x.v, 1, x.rs, x.dtype},
+                s->a->grad, in, 1.0f, true);
+    }
+    return h;
+}
+
+static bool lora_backward_lowrank(nb_hook *self, const nb_site_call *c, nb_lowrank *out)
+{
+    const struct nb_lora_site *s = self->user;
+    if (drops(s, c)) /* the mask comes after the sum over the rank */
+        return false;
+    *out = (nb_lowrank){.h = weight_gradients(s, c),
+                        .ldh = s->r,
+                        .r = s->r,
+                        .l = s->a->value,
+                        .l_rs = 1,
+                        .l_cs = s->site->in,
+                        .cols = s->site->in,
+                        .alpha = 1.0f};
+    return true;
+}
+/* y[m, cols] += what a product would have summed with its own. */
+static void add_term(const nb_site_call *c, const nb_lowrank *t, void *y, int64_t ldy,
+                     nb_dtype dtype)
+{
+    c->exec->k.matmul(&(nb_matmul_args){.q = c->exec->q,
+                                        .m = c->m,
+                                        .n = t->cols,
+                                        .k = t->r,
+                                        .a = t->h,
+                                        .a_rs = t->ldh,
+                                        .a_cs = 1,
+                                        .b = t->l,
+                                        .b_rs = t->l_rs,
+                                        .b_cs = t->l_cs,
+                                        .c = y,
+                                        .ldc = ldy,
+                                        .alpha = t->alpha,
+                                        .accumulate = true,
+                                        .compute = c->exec->compute,
+                                        .c_dtype = dtype});
+}
+
+static void lora_forward(nb_hook *self, const nb_site_call *c)
+{
+    nb_lowrank t;
+    lora_forward_lowrank(self, c, &t);
+    add_term(c, &t, c->y, c->ldy, c->y_dtype);
+}
+
+/* dx += mask(dh A), chunk by chunk. */
+static void add_dropped(const struct nb_lora_site *s, const nb_site_call *c, const float *dh)
+{
+    const nb_exec *e = c->exec;
+    int64_t in = s->site->in, r = s->r;
     float *t = s->shared->rows;
-    product(e, rows, in, s->r, dh, (view){s->a->value, 1, in}, t, in, 1.0f, false);
-    drop(s, c, i0, rows, t, t);
-    for (int64_t i = 0; i < rows; i++) {
-        nb_axpy_args p = {e->q, in, 1.0f, t + i * in, (float *)c->dx + (i0 + i) * c->ldx, true};
-        e->k.axpy(&p);
+    for (int64_t i0 = 0; i0 < c->m; i0 += NBI_LORA_CHUNK) {
+        int64_t rows = c->m - i0 < NBI_LORA_CHUNK ? c->m - i0 : NBI_LORA_CHUNK;
+        product(e, rows, in, r, f32_view(dh + i0 * r, r, 1), f32_view(s->a->value, 1, in), t, in,
+                1.0f, false);
+        drop(s, c, i0, rows, t, NB_DT_F32, t, NB_DT_F32);
+        for (int64_t i = 0; i < rows; i++)
+            e->k.axpy(&(nb_axpy_args){.q = e->q,
+                                      .n = in,
+                                      .alpha = 1.0f,
+                                      .x = t + i * in,
+                                      .y = nb_elem(c->dx, c->dx_dtype, (i0 + i) * c->ldx),
+                                      .accumulate = true});
     }
 }
 
 static void lora_backward(nb_hook *self, const nb_site_call *c)
 {
     const struct nb_lora_site *s = self->user;
-    const nb_exec *e = c->exec;
-    int64_t in = s->site->in, r = s->r, out = s->site->rows;
-    bool dropping = drops(s, c);
-    int64_t chunk = dropping ? NBI_LORA_CHUNK : c->m;
-    assert(s->h && c->row0 + c->m <= s->state_rows);
-    float *h = s->h + c->row0 * r;
-    if (s->b->grad)
-        product(e, out, r, c->m, (view){c->dy, 1, c->ldy}, (view){h, 1, r}, s->b->grad, r, s->scale,
-                true);
-    /* h is not needed any more: its place takes dh */
-    product(e, c->m, r, out, (view){c->dy, c->ldy, 1}, (view){s->b->value, 1, r}, h, r, s->scale,
-            false);
-    for (int64_t i0 = 0; i0 < c->m; i0 += chunk) {
-        int64_t rows = c->m - i0 < chunk ? c->m - i0 : chunk;
-        const float *dh = h + i0 * r;
-        if (s->a->grad) {
-            view x = dropping ? dropped_input(s, c, i0, rows)
-                              : (view){(const float *)c->x + i0 * c->ldx, c->ldx, 1};
-            product(e, r, in, rows, (view){dh, 1, r}, (view){x.v, 1, x.rs}, s->a->grad, in, 1.0f,
-                    true);
-        }
-        if (c->dx && dropping)
-            add_dropped(s, c, i0, rows, (view){dh, r, 1});
-        else if (c->dx)
-            product(e, rows, in, r, (view){dh, r, 1}, (view){s->a->value, 1, in},
-                    (float *)c->dx + i0 * c->ldx, c->ldx, 1.0f, true);
+    nb_lowrank t;
+    if (lora_backward_lowrank(self, c, &t)) {
+        if (c->dx)
+            add_term(c, &t, c->dx, c->ldx, c->dx_dtype);
+        return;
     }
+    const float *dh = weight_gradients(s, c);
+    if (c->dx)
+        add_dropped(s, c, dh);
 }
 
 static size_t state_bytes(const nb_hook *self, int64_t rows)

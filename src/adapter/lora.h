@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* LoRA (Hu et al. 2021) on one site: y += scale * B (A x'), x' = dropout(x). Private to adapter/.
+/* LoRA (Hu et al. 2021) on one site: y += scale * B (A x'), x' = dropout(x). The product of the
+ * site sums B h together with its own terms (nb_lowrank); only h = A x' and its gradient are
+ * separate. Products compute as nb_exec says, on f32 parameters and gradients. Private to adapter/.
  */
 #ifndef NBI_LORA_H
 #define NBI_LORA_H
 
 #include "adapter/adapter.h"
 
-/* Rows that go through the scratch at a time. */
+/* Rows that go through the dropout scratch at a time. */
 #define NBI_LORA_CHUNK 128
 
 /* What all sites of an adapter share; one pass at a time uses it. */
@@ -14,7 +16,6 @@ struct nb_lora_shared {
     uint64_t seed;
     float dropout;
     float *rows; /* [NBI_LORA_CHUNK, widest input] for dropout, NULL without it */
-    float *h;    /* [NBI_LORA_CHUNK, highest rank] when nothing is kept for a backward pass */
 };
 
 struct nb_lora_site {

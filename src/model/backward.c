@@ -2,19 +2,9 @@
 #include <assert.h>
 #include "model/block.h"
 
-/* The lowest block that has to be reached: 0 when the embedding trains, `layers` when none. */
-static int64_t lowest_block(const nb_model *m)
-{
-    int64_t i = 0;
-    if (!m->d_embed)
-        while (i < m->config.layers && !nbi_block_trains(m, i))
-            i++;
-    return i;
-}
-
 bool nbi_model_trains_below_head(const nb_model *m)
 {
-    return m->d_embed || m->d_final_norm || lowest_block(m) < m->config.layers;
+    return m->d_embed || m->d_final_norm || nbi_lowest_block(m) < m->config.layers;
 }
 
 void nb_model_backward(nb_model *m, nb_workspace *ws, const nb_batch *b)
@@ -26,9 +16,9 @@ void nb_model_backward(nb_model *m, nb_workspace *ws, const nb_batch *b)
     ws->pass.batch = b;
 
     /* nb_model_loss left the gradient of the final norm's output in dres */
-    nb_norm norm = nbi_final_norm(m);
+    nb_norm norm = nbi_final_norm(m, ws->act);
     nb_norm_backward(&norm, &m->exec, b->m, ws->last, ws->final_rstd, ws->dres, ws->dres, false);
-    int64_t lowest = lowest_block(m);
+    int64_t lowest = nbi_lowest_block(m);
     for (int64_t i = m->config.layers - 1; i >= lowest; i--)
         nbi_block_backward(m, i, &ws->pass, &ws->acts[i], ws->normed, ws->dnormed, ws->dres,
                            i > lowest || m->d_embed);

@@ -51,7 +51,7 @@ static int64_t make_segments(nb_workspace *ws, const nb_batch *b, const nb_kvcac
 static nb_block_acts acts_of(const nb_model *m, const nb_workspace *ws, int64_t i,
                              const nb_kvcache *kv)
 {
-    nb_block_acts a = ws->acts[ws->training ? i : 0];
+    nb_block_acts a = ws->acts[i];
     if (kv) {
         float *keys = kv->k + i * kv->capacity * kv->row;
         float *values = kv->v + i * kv->capacity * kv->row;
@@ -75,6 +75,7 @@ void nb_model_forward(nb_model *m, nb_workspace *ws, const nb_batch *b, struct n
     ws->rows = b->m;
     ws->pass = (nb_pass){.exec = &m->exec,
                          .batch = b,
+                         .act = ws->act,
                          .training = training,
                          .rope = ws->rope,
                          .segments = ws->segments,
@@ -91,7 +92,7 @@ void nb_model_forward(nb_model *m, nb_workspace *ws, const nb_batch *b, struct n
         nb_block_acts a = acts_of(m, ws, i, kv);
         nbi_block_forward(m, i, &ws->pass, &a, ws->normed);
     }
-    nb_norm norm = nbi_final_norm(m);
+    nb_norm norm = nbi_final_norm(m, ws->act);
     nb_norm_forward(&norm, &m->exec, b->m, ws->last, ws->final, ws->final_rstd);
     if (kv)
         kv->length += b->m;

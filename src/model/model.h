@@ -84,8 +84,11 @@ typedef enum nb_recompute {
 typedef struct nb_pass_plan {
     int64_t max_rows; /* tokens of the longest batch */
     bool training;    /* keeps what the backward pass needs; inference keeps one layer's worth */
+    bool hidden; /* training: keeps the input of every block, also of those below everything that
+                  * trains, which keep nothing else */
     const uint8_t
-        *recompute; /* [layers] an nb_recompute each; NULL: NB_KEEP everywhere. Borrowed */
+        *recompute; /* [layers] an nb_recompute each, not read below the lowest block that
+                     * trains (nothing is kept there); NULL: NB_KEEP. Read while opening */
 } nb_pass_plan;
 
 /* Memory of one pass, allocated once. */
@@ -94,8 +97,9 @@ nb_status nb_workspace_open(nb_workspace **out, nb_model *m, const nb_pass_plan 
                             nb_error *err) NB_MUST_CHECK;
 void nb_workspace_close(nb_workspace **ws);
 /* Bytes nb_workspace_open would allocate under the tags ACTIVATIONS and SCRATCH; hooks must be
- * attached. Needs only the shape of the model, so it works on a sketch (no weights in memory).
- * False when they exceed the address space. */
+ * attached. Needs only the shape of the model and what trains in it (hooks, and which gradients
+ * are not NULL; they are not touched), so it works on a sketch (no weights in memory). False when
+ * they exceed the address space. */
 bool nb_workspace_size(const nb_model *m, const nb_pass_plan *plan, size_t *activations,
                        size_t *scratch);
 
@@ -106,10 +110,11 @@ struct nb_kvcache;
  * appended. */
 void nb_model_forward(nb_model *m, nb_workspace *ws, const nb_batch *b, struct nb_kvcache *kv,
                       bool training);
-/* Final-norm output [m, D] of the last forward pass, and block inputs: i = 0..layers-1 the input of
- * block i, i = layers the output of the last block (training workspaces only). Valid until the next
- * pass. */
-const float *nb_workspace_final(const nb_workspace *ws);
+/* Final-norm output [m, D] of the last forward pass in *dtype (F32, or BF16 in bf16
+ * mode; may be NULL), and block inputs:
+ * i = 0..layers-1 the input of block i, i = layers the output of the last block; NULL where it was
+ * not kept. Valid until the next pass. */
+const void *nb_workspace_final(const nb_workspace *ws, nb_dtype *dtype);
 const float *nb_workspace_hidden(const nb_workspace *ws, int64_t i);
 
 typedef struct nb_loss {

@@ -22,7 +22,7 @@ static int64_t compact_targets(nb_head_buffers *h, const nb_batch *b)
 
 /* The call of the head on `rows` rows of x; row0 is where hooks keep their state. */
 static nb_site_call head_call(const nb_model *m, const nb_batch *b, int64_t row0, int64_t rows,
-                              const float *x, float *logits, bool training)
+                              const void *x, nb_dtype act, float *logits, bool training)
 {
     return (nb_site_call){.exec = &m->exec,
                           .batch = b,
@@ -30,6 +30,7 @@ static nb_site_call head_call(const nb_model *m, const nb_batch *b, int64_t row0
                           .m = rows,
                           .x = x,
                           .ldx = m->config.hidden,
+                          .x_dtype = act,
                           .y = logits,
                           .ldy = m->config.vocab,
                           .training = training};
@@ -51,18 +52,27 @@ static void head_backward(nb_model *m, nb_workspace *ws, nb_site_call *c, bool b
                                                  .dtable = ws->dres});
 }
 
+/* Final-norm output of `rows` trained rows: where it is when they follow each other, else copied
+ * together. */
+static const void *head_input(const nb_model *m, const nb_workspace *ws, int64_t row0, int64_t rows)
+{
+    const nb_head_buffers *h = &ws->head;
+    const int32_t *row = h->row + row0;
+    int64_t d = m->config.hidden;
+    if (row[rows - 1] - row[0] == rows - 1)
+        return nb_elem(ws->final, ws->act, row[0] * d);
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(nb_elem(h->x, ws->act, i * d), nb_elem(ws->final, ws->act, row[i] * d),
+               (size_t)d * nb_dtype_size(ws->act));
+    return h->x;
+}
+
 static void loss_chunk(nb_model *m, nb_workspace *ws, const nb_batch *b, int64_t row0, int64_t rows,
                        double grad_scale, bool want_grad, bool below)
 {
     const nb_head_buffers *h = &ws->head;
-    m->exec.k.embed(&(nb_embed_args){.q = m->exec.q,
-                                     .rows = rows,
-                                     .d = m->config.hidden,
-                                     .dtype = NB_DT_F32,
-                                     .table = ws->final,
-                                     .ids = h->row + row0,
-                                     .y = h->x});
-    nb_site_call call = head_call(m, b, row0, rows, h->x, h->logits, want_grad);
+    nb_site_call call =
+        head_call(m, b, row0, rows, head_input(m, ws, row0, rows), ws->act, h->logits, want_grad);
     if (want_grad) {
         call.example = b->example ? h->example + row0 : NULL;
         call.token = h->token + row0;
@@ -91,8 +101,9 @@ nb_loss nb_model_loss(nb_model *m, nb_workspace *ws, const nb_batch *b, double g
     if (below)
         memset(ws->dres, 0, (size_t)(b->m * m->config.hidden) * sizeof *ws->dres);
     int64_t n = compact_targets(h, b);
-    for (int64_t row0 = 0; row0 < n; row0 += h->chunk) {
-        int64_t rows = n - row0 < h->chunk ? n - row0 : h->chunk;
+    int64_t chunks = (n + h->chunk - 1) / h->chunk;
+    for (int64_t i = 0; i < chunks; i++) {
+        int64_t row0 = n * i / chunks, rows = n * (i + 1) / chunks - row0;
         loss_chunk(m, ws, b, row0, rows, grad_scale, want_grad, below);
     }
 
@@ -113,6 +124,7 @@ void nb_model_logits(nb_model *m, nb_workspace *ws, int64_t row0, int64_t n, flo
     assert(row0 >= 0 && n >= 0 && row0 + n <= ws->rows);
     nbi_workspace_bind(ws, m);
     nb_site_call call =
-        head_call(m, NULL, row0, n, ws->final + row0 * m->config.hidden, logits, false);
+        head_call(m, NULL, row0, n, nb_elem(ws->final, ws->act, row0 * m->config.hidden), ws->act,
+                  logits, false);
     nb_linear_forward(&m->head, &call, false);
 }

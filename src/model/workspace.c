@@ -6,8 +6,9 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/fail.h"
+#include "model/block.h"
 
-enum { ALIGNMENT = 64, HEAD_CHUNK_BYTES = 8 << 20, HEAD_CHUNK_MIN = 32 };
+enum { ALIGNMENT = 64, HEAD_CHUNK_BYTES = 32 << 20, HEAD_CHUNK_MIN = 128, HEAD_CHUNK_MAX = 512 };
 
 /* Walks over a block of memory that may not be there yet: the same walk gives sizes and pointers.
  */
@@ -43,140 +44,211 @@ static float *take_floats(cursor *c, int64_t rows, int64_t width)
     return take_array(c, rows, width, sizeof(float));
 }
 
-/* What the backward pass of a block reads, or in inference what its forward pass needs. */
-static void place_block(cursor *c, const nb_model_config *f, int64_t rows, bool training,
-                        nb_block_acts *a)
+/* What a layout is made for. */
+typedef struct layout {
+    const nb_model *m;
+    const nb_model_config *f;
+    int64_t rows, q, k; /* q, k: width of all query resp. key heads */
+    bool training;
+    nb_dtype act;
+} layout;
+
+static void *take_acts(cursor *c, const layout *l, int64_t width)
 {
-    int64_t q = f->heads * f->head_dim, k = f->kv_heads * f->head_dim;
-    a->x = take_floats(c, rows, f->hidden);
-    a->mid = training ? take_floats(c, rows, f->hidden) : a->x;
-    a->attn.q_proj = take_floats(c, rows, q);
-    a->attn.k_proj = take_floats(c, rows, k);
-    a->attn.v = take_floats(c, rows, k);
-    a->attn.out = take_floats(c, rows, q);
-    a->mlp.gate = take_floats(c, rows, f->ffn);
-    a->mlp.up = take_floats(c, rows, f->ffn);
-    a->attn.q = a->attn.q_proj;
-    a->attn.k = a->attn.k_proj;
-    a->mlp.h = a->mlp.gate;
-    if (!training)
+    return take_array(c, l->rows, width, nb_dtype_size(l->act));
+}
+
+/* What NB_SELECTIVE keeps beside the input; mid only where it is not the residual stream in place.
+ */
+static void place_outer(cursor *c, const layout *l, bool mid, nb_block_acts *a)
+{
+    a->attn.out = take_acts(c, l, l->q);
+    if (mid)
+        a->mid = take_floats(c, l->rows, l->f->hidden);
+    if (l->training)
+        a->attn.lse = take_floats(c, l->rows, l->f->heads);
+}
+
+/* What NB_KEEP keeps beyond that. */
+static void place_inner(cursor *c, const layout *l, nb_block_acts *a)
+{
+    a->attn.q_proj = take_acts(c, l, l->q);
+    a->attn.k_proj = take_acts(c, l, l->k);
+    a->attn.v = take_acts(c, l, l->k);
+    a->mlp.gate = take_acts(c, l, l->f->ffn);
+    a->mlp.up = take_acts(c, l, l->f->ffn);
+    if (!l->training)
         return;
-    a->attn_rstd = take_floats(c, rows, 1);
-    a->mlp_rstd = take_floats(c, rows, 1);
-    a->attn.lse = take_floats(c, rows, f->heads);
-    if (f->qk_norm) {
-        a->attn.q_rstd = take_floats(c, rows, f->heads);
-        a->attn.k_rstd = take_floats(c, rows, f->kv_heads);
+    a->attn_rstd = take_floats(c, l->rows, 1);
+    a->mlp_rstd = take_floats(c, l->rows, 1);
+    if (l->f->qk_norm) {
+        a->attn.q_rstd = take_floats(c, l->rows, l->f->heads);
+        a->attn.k_rstd = take_floats(c, l->rows, l->f->kv_heads);
     }
 }
 
 /* Scratch of the attention and of the MLP part is never in use at once and shares its place. */
-static void place_shared(cursor *c, const nb_model_config *f, int64_t rows, bool training,
-                         nb_block_acts *a)
+static void place_scratch(cursor *c, const layout *l, nb_block_acts *a)
 {
-    int64_t q = f->heads * f->head_dim, k = f->kv_heads * f->head_dim;
     size_t begin = c->used;
-    if (training) {
-        a->mlp.h = take_floats(c, rows, f->ffn);
-        a->mlp.dh = take_floats(c, rows, f->ffn);
+    if (l->training) {
+        a->mlp.h = take_acts(c, l, l->f->ffn);
+        a->mlp.dh = take_acts(c, l, l->f->ffn);
     }
     size_t mlp_end = c->used;
     c->used = begin;
-    if (f->qk_norm) {
-        a->attn.q = take_floats(c, rows, q);
-        a->attn.k = take_floats(c, rows, k);
+    if (l->f->qk_norm) {
+        a->attn.q = take_acts(c, l, l->q);
+        a->attn.k = take_acts(c, l, l->k);
     }
-    if (training) {
-        a->attn.dout = take_floats(c, rows, q);
-        a->attn.dq = take_floats(c, rows, q);
-        a->attn.dk = take_floats(c, rows, k);
-        a->attn.dv = take_floats(c, rows, k);
-        a->attn.delta = take_floats(c, rows, f->heads);
+    if (l->training) {
+        a->attn.dout = take_acts(c, l, l->q);
+        a->attn.dq = take_acts(c, l, l->q);
+        a->attn.dk = take_acts(c, l, l->k);
+        a->attn.dv = take_acts(c, l, l->k);
+        a->attn.delta = take_floats(c, l->rows, l->f->heads);
     }
     c->used = c->used > mlp_end ? c->used : mlp_end;
 }
 
-/* Puts the shared pointers of `shared` into a block's own. */
-static void share(nb_block_acts *a, const nb_block_acts *shared, bool training, bool qk_norm)
+/* Sets the pointers that follow from others. */
+static void link_block(nb_block_acts *a, const layout *l)
 {
-    if (training) {
-        a->mlp.h = shared->mlp.h;
-        a->mlp.dh = shared->mlp.dh;
-        a->attn.dout = shared->attn.dout;
-        a->attn.dq = shared->attn.dq;
-        a->attn.dk = shared->attn.dk;
-        a->attn.dv = shared->attn.dv;
-        a->attn.delta = shared->attn.delta;
+    if (!l->f->qk_norm) {
+        a->attn.q = a->attn.q_proj;
+        a->attn.k = a->attn.k_proj;
     }
-    if (qk_norm) {
-        a->attn.q = shared->attn.q;
-        a->attn.k = shared->attn.k;
-    }
+    if (!l->training)
+        a->mlp.h = a->mlp.gate;
     a->attn.keys = a->attn.k;
     a->attn.values = a->attn.v;
 }
 
-static void place_blocks(cursor *act, cursor *scratch, nb_workspace *ws, const nb_model_config *f)
+static nb_recompute mode_of(const nb_workspace *ws, const nb_pass_plan *plan, int64_t i)
 {
-    int64_t rows = ws->max_rows, n = ws->training ? f->layers : 1;
+    if (i < ws->first_kept)
+        return NB_RECOMPUTE;
+    return plan->recompute ? (nb_recompute)plan->recompute[i] : NB_KEEP;
+}
+
+/* Buffers of one layer for all blocks that do not have their own. Returns the last block that uses
+ * them, -1 when none does. */
+static int64_t place_shared(cursor *act, const layout *l, const nb_workspace *ws,
+                            const nb_pass_plan *plan, nb_block_acts *shared)
+{
+    bool outer = false, mid = false;
+    int64_t last = -1;
+    for (int64_t i = 0; i < l->f->layers; i++) {
+        nb_recompute mode = mode_of(ws, plan, i);
+        outer = outer || mode == NB_RECOMPUTE;
+        mid = mid || (mode == NB_RECOMPUTE && i >= ws->first_kept);
+        last = mode == NB_KEEP ? last : i;
+    }
+    if (outer)
+        place_outer(act, l, mid, shared);
+    if (last >= 0)
+        place_inner(act, l, shared);
+    return last;
+}
+
+static void place_blocks(cursor *act, cursor *scratch, nb_workspace *ws, const layout *l,
+                         const nb_pass_plan *plan)
+{
+    int64_t n = l->f->layers;
     nb_block_acts shared = {0};
-    place_shared(scratch, f, rows, ws->training, &shared);
+    place_scratch(scratch, l, &shared);
+    int64_t last_sharing = place_shared(act, l, ws, plan, &shared);
     ws->acts = take_array(scratch, n, 1, sizeof *ws->acts);
     for (int64_t i = 0; i < n; i++) {
-        nb_block_acts a = {0};
-        place_block(act, f, rows, ws->training, &a);
-        share(&a, &shared, ws->training, f->qk_norm);
+        nb_block_acts a = shared;
+        a.mode = mode_of(ws, plan, i);
+        if (i >= ws->first_kept)
+            a.x = take_floats(act, l->rows, l->f->hidden);
+        if (a.mode != NB_RECOMPUTE)
+            place_outer(act, l, true, &a);
+        if (a.mode == NB_KEEP)
+            place_inner(act, l, &a);
+        if (i == last_sharing) /* the backward pass finds its numbers still there */
+            a.mode = NB_KEEP;
+        link_block(&a, l);
         if (ws->acts)
             ws->acts[i] = a;
     }
-    if (ws->training)
-        ws->last = take_floats(act, rows, f->hidden);
+    ws->last = take_floats(act, l->rows, l->f->hidden);
     if (!ws->acts)
         return;
-    if (!ws->training)
-        ws->last = ws->acts[0].x;
-    for (int64_t i = 0; i < n; i++)
-        ws->acts[i].out = i + 1 < n ? ws->acts[i + 1].x : ws->last;
+    float *stream = ws->first_kept < n ? ws->acts[ws->first_kept].x : ws->last;
+    for (int64_t i = 0; i < n; i++) {
+        nb_block_acts *a = &ws->acts[i];
+        if (i < ws->first_kept)
+            a->x = a->mid = stream;
+        a->out = i + 1 < ws->first_kept ? stream : i + 1 < n ? ws->acts[i + 1].x : ws->last;
+    }
 }
 
-static void place_head(cursor *c, const nb_model_config *f, nb_workspace *ws)
+/* Rows of the head at a time: enough for the product to run at full speed, and few enough that the
+ * logits of a large vocabulary do not weigh more than a block. */
+static int64_t head_chunk(const nb_model_config *f, int64_t max_rows)
+{
+    int64_t rows = HEAD_CHUNK_BYTES / ((int64_t)sizeof(float) * f->vocab);
+    rows = rows < HEAD_CHUNK_MIN ? HEAD_CHUNK_MIN : rows > HEAD_CHUNK_MAX ? HEAD_CHUNK_MAX : rows;
+    return rows < max_rows ? rows : max_rows;
+}
+
+static void place_head(cursor *c, const layout *l, nb_workspace *ws)
 {
     nb_head_buffers *h = &ws->head;
-    int64_t rows = HEAD_CHUNK_BYTES / ((int64_t)sizeof(float) * f->vocab);
-    h->chunk = rows < HEAD_CHUNK_MIN ? HEAD_CHUNK_MIN : rows;
-    if (h->chunk > ws->max_rows)
-        h->chunk = ws->max_rows;
-    h->x = take_floats(c, h->chunk, f->hidden);
-    h->dx = ws->training ? take_floats(c, h->chunk, f->hidden) : NULL;
-    h->logits = take_floats(c, h->chunk, f->vocab);
-    h->row = take_array(c, ws->max_rows, 1, sizeof *h->row);
-    h->target = take_array(c, ws->max_rows, 1, sizeof *h->target);
-    h->example = take_array(c, ws->max_rows, 1, sizeof *h->example);
-    h->token = take_array(c, ws->max_rows, 1, sizeof *h->token);
-    h->nll = take_floats(c, ws->max_rows, 1);
-    h->hit = take_array(c, ws->max_rows, 1, sizeof *h->hit);
+    h->chunk = head_chunk(l->f, l->rows);
+    h->x = take_array(c, h->chunk, l->f->hidden, nb_dtype_size(l->act));
+    h->dx = l->training ? take_floats(c, h->chunk, l->f->hidden) : NULL;
+    h->logits = take_floats(c, h->chunk, l->f->vocab);
+    h->row = take_array(c, l->rows, 1, sizeof *h->row);
+    h->target = take_array(c, l->rows, 1, sizeof *h->target);
+    h->example = take_array(c, l->rows, 1, sizeof *h->example);
+    h->token = take_array(c, l->rows, 1, sizeof *h->token);
+    h->nll = take_floats(c, l->rows, 1);
+    h->hit = take_array(c, l->rows, 1, sizeof *h->hit);
 }
 
-/* The state of all hooks in site order; with memory behind the cursor they get their pointers. */
-static void place_hooks(cursor *c, const nb_model *m, int64_t rows)
+/* The state of all hooks in site order; with memory behind the cursor they get their pointers. In
+ * inference nothing outlives its block, and all blocks have the same place. */
+static void place_hooks(cursor *c, const nb_model *m, int64_t rows, bool training)
 {
-    for (size_t i = 0; i < m->n_sites; i++)
+    size_t begin = c->used, end = begin;
+    for (size_t i = 0; i < m->n_sites; i++) {
+        if (!training && i > 0 && m->sites[i].layer != m->sites[i - 1].layer)
+            c->used = begin;
         for (nb_hook *h = m->sites[i].hooks; h; h = h->next) {
             void *mem = take(c, h->state_bytes ? h->state_bytes(h, rows) : 0);
             if (c->base && h->set_state)
                 h->set_state(h, mem, rows);
         }
+        end = c->used > end ? c->used : end;
+    }
+    c->used = end;
 }
 
 /* Places everything; the record itself comes first in `scratch`. */
-static void place(cursor *act, cursor *scratch, nb_workspace *ws, const nb_model *m)
+static void place(cursor *act, cursor *scratch, nb_workspace *ws, const nb_model *m,
+                  const nb_pass_plan *plan)
 {
     const nb_model_config *f = &m->config;
-    int64_t rows = ws->max_rows;
+    int64_t rows = plan->max_rows;
+    ws->training = plan->training;
+    ws->max_rows = rows;
+    ws->act = NB_DT_F32;
+    ws->first_kept = !ws->training ? f->layers : plan->hidden ? 0 : nbi_lowest_block(m);
+    const layout l = {.m = m,
+                      .f = f,
+                      .rows = rows,
+                      .q = f->heads * f->head_dim,
+                      .k = f->kv_heads * f->head_dim,
+                      .training = ws->training,
+                      .act = ws->act};
     take(scratch, sizeof *ws);
-    place_blocks(act, scratch, ws, f);
-    ws->final = take_floats(act, rows, f->hidden);
-    ws->normed = take_floats(scratch, rows, f->hidden);
+    place_blocks(act, scratch, ws, &l, plan);
+    ws->final = take_acts(act, &l, f->hidden);
+    ws->normed = take_acts(scratch, &l, f->hidden);
     ws->rope = take_floats(scratch, rows, f->head_dim);
     ws->inv_freq = take_floats(scratch, 1, f->head_dim / 2);
     ws->segments = take_array(scratch, rows, 1, sizeof *ws->segments);
@@ -185,10 +257,10 @@ static void place(cursor *act, cursor *scratch, nb_workspace *ws, const nb_model
         ws->dnormed = take_floats(scratch, rows, f->hidden);
         ws->dres = take_floats(scratch, rows, f->hidden);
     }
-    place_head(scratch, f, ws);
+    place_head(scratch, &l, ws);
     size_t before = act->used;
     ws->hook_state = act->base ? act->base + before : NULL;
-    place_hooks(act, m, rows);
+    place_hooks(act, m, rows, ws->training);
     ws->hook_bytes = act->used - before;
 }
 
@@ -196,8 +268,8 @@ bool nb_workspace_size(const nb_model *m, const nb_pass_plan *plan, size_t *acti
                        size_t *scratch_bytes)
 {
     cursor act = {0}, scratch = {0};
-    nb_workspace probe = {.training = plan->training, .max_rows = plan->max_rows};
-    place(&act, &scratch, &probe, m);
+    nb_workspace probe = {0};
+    place(&act, &scratch, &probe, m, plan);
     *activations = act.used;
     *scratch_bytes = scratch.used;
     return !act.overflow && !scratch.overflow;
@@ -207,14 +279,13 @@ nb_status nb_workspace_open(nb_workspace **out, nb_model *m, const nb_pass_plan 
                             nb_error *err)
 {
     const int64_t max_rows = plan->max_rows;
-    const bool training = plan->training;
     *out = NULL;
     if (max_rows < 1 || max_rows > INT32_MAX)
         return nbi_fail(err, NB_LIMIT, "a pass of %lld tokens is outside 1..%d",
                         (long long)max_rows, INT32_MAX);
     cursor act = {0}, scratch = {0};
-    nb_workspace ws = {.training = training, .max_rows = max_rows};
-    place(&act, &scratch, &ws, m);
+    nb_workspace ws = {0};
+    place(&act, &scratch, &ws, m, plan);
     if (act.overflow || scratch.overflow)
         return nbi_fail(err, NB_LIMIT, "the activations of %lld tokens exceed the address space",
                         (long long)max_rows);
@@ -228,7 +299,7 @@ nb_status nb_workspace_open(nb_workspace **out, nb_model *m, const nb_pass_plan 
     }
     act = (cursor){.base = ws.activations};
     scratch = (cursor){.base = ws.scratch};
-    place(&act, &scratch, &ws, m);
+    place(&act, &scratch, &ws, m, plan);
     *out = ws.scratch;
     memcpy(*out, &ws, sizeof ws);
     return NB_OK;
@@ -247,19 +318,22 @@ void nb_workspace_close(nb_workspace **ws)
 void nbi_workspace_bind(nb_workspace *ws, nb_model *m)
 {
     cursor c = {0};
-    place_hooks(&c, m, ws->max_rows);
+    place_hooks(&c, m, ws->max_rows, ws->training);
     assert(c.used <= ws->hook_bytes && "hooks must be attached before the workspace is opened");
     c = (cursor){.base = ws->hook_state};
-    place_hooks(&c, m, ws->max_rows);
+    place_hooks(&c, m, ws->max_rows, ws->training);
 }
 
-const float *nb_workspace_final(const nb_workspace *ws)
+const void *nb_workspace_final(const nb_workspace *ws, nb_dtype *dtype)
 {
+    if (dtype)
+        *dtype = ws->act;
     return ws->final;
 }
 
 const float *nb_workspace_hidden(const nb_workspace *ws, int64_t i)
 {
-    assert(ws->training);
+    if (i < ws->first_kept)
+        return NULL;
     return i == 0 ? ws->acts[0].x : ws->acts[i - 1].out;
 }

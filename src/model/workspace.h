@@ -8,9 +8,11 @@
 #include "nn/nn_mlp.h"
 #include "nn/pass.h"
 
-/* Buffers of one block; rows of D floats unless said otherwise. Training has a set for each block,
- * inference one for all, in which x and mid are the same buffer. */
+/* Buffers of one block; rows of D floats unless said otherwise. What a block keeps (its mode) is
+ * its own, the rest it shares with other blocks. Blocks that no backward pass reaches, in inference
+ * all, keep nothing: x, mid and out are one buffer, the residual stream in place. */
 typedef struct nb_block_acts {
+    nb_recompute mode;
     float *x;         /* input */
     float *attn_rstd; /* [m], NULL in inference */
     nb_attn_acts attn;
@@ -23,7 +25,8 @@ typedef struct nb_block_acts {
 /* Buffers of the output head, for `chunk` rows at a time. */
 typedef struct nb_head_buffers {
     int64_t chunk;
-    float *x, *dx;                           /* [chunk, D] */
+    void *x;                                 /* [chunk, D] act dtype */
+    float *dx;                               /* [chunk, D] */
     float *logits;                           /* [chunk, V] */
     int32_t *row, *target, *example, *token; /* [max_rows] of the rows with a target */
     float *nll;                              /* [max_rows] */
@@ -32,11 +35,15 @@ typedef struct nb_head_buffers {
 
 struct nb_workspace {
     bool training;
+    nb_dtype act; /* what layers hand to each other */
     int64_t max_rows;
-    nb_block_acts *acts; /* [layers], inference: [1] */
+    int64_t first_kept;  /* blocks below keep nothing; `layers` in inference */
+    nb_block_acts *acts; /* [layers] */
     float *last;         /* output of the last block */
-    float *final, *final_rstd;
-    float *normed, *dnormed;   /* scratch: input of the part at hand and its gradient */
+    void *final;         /* act dtype */
+    float *final_rstd;
+    void *normed;              /* scratch: input of the part at hand, act dtype */
+    float *dnormed;            /* scratch: its gradient */
     float *dres;               /* gradient of the residual stream */
     float *rope;               /* [max_rows, P] */
     float *inv_freq;           /* [P/2] */

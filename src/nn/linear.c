@@ -20,7 +20,53 @@ static nb_site_call site_view(const nb_site_call *c, const nb_site *site)
     return view;
 }
 
-static void product(const nb_linear *l, const nb_site_call *c, bool backward, bool accumulate)
+/* What the hooks of all sites add inside the product; `taken` has a bit for each hook, in order of
+ * the sites, that needs no call of its own any more. */
+typedef struct terms {
+    nb_lowrank v[NB_LINEAR_MAX_TERMS];
+    int n;
+    uint64_t taken;
+} terms;
+
+static void gather_terms(const nb_linear *l, const nb_site_call *c, bool backward, terms *t)
+{
+    int index = 0;
+    t->n = 0;
+    t->taken = 0;
+    for (int i = 0; i < l->n_sites; i++) {
+        nb_site_call view = site_view(c, l->sites[i]);
+        for (nb_hook *h = l->sites[i]->hooks; h; h = h->next, index++) {
+            bool (*lowrank)(nb_hook *, const nb_site_call *, nb_lowrank *) =
+                backward ? h->backward_lowrank : h->forward_lowrank;
+            nb_lowrank *out = &t->v[t->n];
+            if (t->n == NB_LINEAR_MAX_TERMS || index == 64 || !lowrank || !lowrank(h, &view, out))
+                continue;
+            out->col0 += backward ? 0 : l->sites[i]->row0;
+            t->taken |= (uint64_t)1 << index;
+            t->n++;
+        }
+    }
+}
+
+/* The hooks that put nothing into the product. */
+static void call_hooks(const nb_linear *l, const nb_site_call *c, bool backward, uint64_t taken)
+{
+    int index = 0;
+    for (int i = 0; i < l->n_sites; i++) {
+        nb_site_call view = site_view(c, l->sites[i]);
+        for (nb_hook *h = l->sites[i]->hooks; h; h = h->next, index++) {
+            if (index < 64 && (taken >> index & 1))
+                continue;
+            if (backward)
+                h->backward(h, &view);
+            else
+                h->forward(h, &view);
+        }
+    }
+}
+
+static void product(const nb_linear *l, const nb_site_call *c, bool backward, bool accumulate,
+                    const terms *t)
 {
     nb_qgroup group = {.w = &l->w, .w_row0 = 0, .w_rows = l->w.n, .row0 = 0, .rows = c->m};
     c->exec->k.qmatmul(&(nb_qmatmul_args){.q = c->exec->q,
@@ -34,12 +80,16 @@ static void product(const nb_linear *l, const nb_site_call *c, bool backward, bo
                                           .accumulate = accumulate,
                                           .compute = c->exec->compute,
                                           .x_dtype = backward ? c->dy_dtype : c->x_dtype,
-                                          .y_dtype = backward ? c->dx_dtype : c->y_dtype});
+                                          .y_dtype = backward ? c->dx_dtype : c->y_dtype,
+                                          .extra = t->n ? t->v : NULL,
+                                          .n_extra = t->n});
 }
 
 void nb_linear_forward(const nb_linear *l, const nb_site_call *c, bool accumulate)
 {
-    product(l, c, false, accumulate);
+    terms t;
+    gather_terms(l, c, false, &t);
+    product(l, c, false, accumulate, &t);
     if (l->bias)
         c->exec->k.bias(&(nb_bias_args){.q = c->exec->q,
                                         .rows = c->m,
@@ -48,11 +98,7 @@ void nb_linear_forward(const nb_linear *l, const nb_site_call *c, bool accumulat
                                         .y = c->y,
                                         .ldy = c->ldy,
                                         .dtype = c->y_dtype});
-    for (int i = 0; i < l->n_sites; i++) {
-        nb_site_call view = site_view(c, l->sites[i]);
-        for (nb_hook *h = l->sites[i]->hooks; h; h = h->next)
-            h->forward(h, &view);
-    }
+    call_hooks(l, c, false, t.taken);
 }
 
 static void weight_gradient(const nb_linear *l, const nb_site_call *c)
@@ -78,8 +124,11 @@ static void weight_gradient(const nb_linear *l, const nb_site_call *c)
 
 void nb_linear_backward(const nb_linear *l, const nb_site_call *c, bool accumulate)
 {
-    if (c->dx)
-        product(l, c, true, accumulate);
+    terms t = {.n = 0, .taken = 0};
+    if (c->dx) {
+        gather_terms(l, c, true, &t);
+        product(l, c, true, accumulate, &t);
+    }
     if (l->dw)
         weight_gradient(l, c);
     if (l->dbias)
@@ -90,9 +139,5 @@ void nb_linear_backward(const nb_linear *l, const nb_site_call *c, bool accumula
                                                 .ldy = c->ldy,
                                                 .db = l->dbias,
                                                 .dtype = c->dy_dtype});
-    for (int i = 0; i < l->n_sites; i++) {
-        nb_site_call view = site_view(c, l->sites[i]);
-        for (nb_hook *h = l->sites[i]->hooks; h; h = h->next)
-            h->backward(h, &view);
-    }
+    call_hooks(l, c, true, t.taken);
 }

@@ -6,6 +6,7 @@
 #include "nn/site.h"
 
 #define NB_LINEAR_MAX_SITES 4
+#define NB_LINEAR_MAX_TERMS 8 /* low-rank terms in one product; further hooks are called */
 
 typedef struct nb_linear {
     nb_qtensor w;      /* [out, in] */
@@ -18,10 +19,10 @@ typedef struct nb_linear {
 
 /* True when a backward pass has anything to add here: a trained weight or bias, or a hook. */
 bool nb_linear_trains(const nb_linear *l);
-/* y[m, out] (= or +=) x W^T + b, then the hooks of each site. `c` describes the call with y = the
+/* y[m, out] (= or +=) x W^T + b with the hooks of each site. `c` describes the call with y = the
  * whole output (stride ldy). accumulate: y += (residual connection in place). */
 void nb_linear_forward(const nb_linear *l, const nb_site_call *c, bool accumulate);
-/* dx (= or +=, c->dx may be NULL) dy W; dw += dy^T x; dbias += column sums; then the hooks of each
+/* dx (= or +=, c->dx may be NULL) dy W; dw += dy^T x; dbias += column sums; with the hooks of each
  * site. c->dy = the whole output gradient. */
 void nb_linear_backward(const nb_linear *l, const nb_site_call *c, bool accumulate);
 

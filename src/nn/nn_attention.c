@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-static void rope(const nb_attn *l, const nb_pass *p, int64_t heads, float *x, bool inverse)
+static void rope(const nb_attn *l, const nb_pass *p, int64_t heads, void *x, bool inverse)
 {
     p->exec->k.rope(&(nb_rope_args){.q = p->exec->q,
                                     .rows = p->batch->m,
@@ -12,7 +12,8 @@ static void rope(const nb_attn *l, const nb_pass *p, int64_t heads, float *x, bo
                                     .half = l->p / 2,
                                     .x = x,
                                     .cs = p->rope,
-                                    .inverse = inverse});
+                                    .inverse = inverse,
+                                    .dtype = p->act});
 }
 
 /* Projections to what attention uses: the head norms if there are any, then the rotation in place.
@@ -47,13 +48,14 @@ static nb_attention_args attention_args(const nb_attn *l, const nb_pass *p, cons
                                .window = l->window,
                                .out = s->out,
                                .ldo = l->heads * l->p,
-                               .lse = s->lse};
+                               .lse = s->lse,
+                               .dtype = p->act};
 }
 
-void nb_attn_forward(const nb_attn *l, const nb_pass *p, const nb_attn_acts *s, const float *x,
-                     float *y)
+void nb_attn_project(const nb_attn *l, const nb_pass *p, const nb_attn_acts *s, const void *x)
 {
     nb_site_call call = nb_pass_call(p, x, l->q->w.k);
+    call.y_dtype = p->act;
     call.y = s->q_proj;
     call.ldy = l->heads * l->p;
     nb_linear_forward(l->q, &call, false);
@@ -62,12 +64,17 @@ void nb_attn_forward(const nb_attn *l, const nb_pass *p, const nb_attn_acts *s, 
     nb_linear_forward(l->k, &call, false);
     call.y = s->v;
     nb_linear_forward(l->v, &call, false);
-
     norm_and_rotate(l, p, s);
+}
+
+void nb_attn_forward(const nb_attn *l, const nb_pass *p, const nb_attn_acts *s, const void *x,
+                     float *y)
+{
+    nb_attn_project(l, p, s, x);
     nb_attention_args args = attention_args(l, p, s);
     p->exec->k.attention(&args);
 
-    call = nb_pass_call(p, s->out, l->o->w.k);
+    nb_site_call call = nb_pass_call(p, s->out, l->o->w.k);
     call.y = y;
     call.ldy = l->o->w.n;
     nb_linear_forward(l->o, &call, true);
@@ -93,7 +100,7 @@ static void unrotate(const nb_attn *l, const nb_pass *p, const nb_attn_acts *s)
                      false);
 }
 
-void nb_attn_backward(const nb_attn *l, const nb_pass *p, const nb_attn_acts *s, const float *x,
+void nb_attn_backward(const nb_attn *l, const nb_pass *p, const nb_attn_acts *s, const void *x,
                       const float *dy, float *dx)
 {
     bool inner = dx || nb_attn_trains_inside(l);
@@ -101,6 +108,7 @@ void nb_attn_backward(const nb_attn *l, const nb_pass *p, const nb_attn_acts *s,
     call.dy = dy;
     call.ldy = l->o->w.n;
     call.dx = inner ? s->dout : NULL;
+    call.dx_dtype = p->act;
     nb_linear_backward(l->o, &call, false);
     if (!inner)
         return;
@@ -118,6 +126,7 @@ void nb_attn_backward(const nb_attn *l, const nb_pass *p, const nb_attn_acts *s,
 
     call = nb_pass_call(p, x, l->q->w.k);
     call.dx = dx;
+    call.dy_dtype = p->act;
     call.dy = s->dq;
     call.ldy = l->heads * l->p;
     nb_linear_backward(l->q, &call, false);

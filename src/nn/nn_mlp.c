@@ -8,27 +8,33 @@ static void activate(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s)
                                   .n = p->batch->m * l->gate->w.n,
                                   .g = s->gate,
                                   .u = s->up,
-                                  .h = s->h});
+                                  .h = s->h,
+                                  .dtype = p->act});
 }
 
-void nb_mlp_forward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const float *x,
-                    float *y)
+void nb_mlp_project(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const void *x)
 {
     nb_site_call call = nb_pass_call(p, x, l->gate->w.k);
     call.ldy = l->gate->w.n;
+    call.y_dtype = p->act;
     call.y = s->gate;
     nb_linear_forward(l->gate, &call, false);
     call.y = s->up;
     nb_linear_forward(l->up, &call, false);
+}
 
+void nb_mlp_forward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const void *x,
+                    float *y)
+{
+    nb_mlp_project(l, p, s, x);
     activate(l, p, s);
-    call = nb_pass_call(p, s->h, l->down->w.k);
+    nb_site_call call = nb_pass_call(p, s->h, l->down->w.k);
     call.y = y;
     call.ldy = l->down->w.n;
     nb_linear_forward(l->down, &call, true);
 }
 
-void nb_mlp_backward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const float *x,
+void nb_mlp_backward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const void *x,
                      const float *dy, float *dx)
 {
     bool inner = dx || nb_linear_trains(l->gate) || nb_linear_trains(l->up);
@@ -38,6 +44,7 @@ void nb_mlp_backward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, co
     call.dy = dy;
     call.ldy = l->down->w.n;
     call.dx = inner ? s->dh : NULL;
+    call.dx_dtype = p->act;
     nb_linear_backward(l->down, &call, false);
     if (!inner)
         return;
@@ -50,10 +57,12 @@ void nb_mlp_backward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, co
                                           .u = s->up,
                                           .dh = s->dh,
                                           .dg = s->dh,
-                                          .du = s->h});
+                                          .du = s->h,
+                                          .dtype = p->act});
     call = nb_pass_call(p, x, l->gate->w.k);
     call.dx = dx;
     call.ldy = l->gate->w.n;
+    call.dy_dtype = p->act;
     call.dy = s->dh;
     nb_linear_backward(l->gate, &call, false);
     call.dy = s->h;

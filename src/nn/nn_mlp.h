@@ -10,19 +10,21 @@ typedef struct nb_mlp {
     nb_act act;
 } nb_mlp;
 
-/* Buffers of one layer, all [m, F]. */
+/* Buffers of one layer, all [m, F] of the pass's act dtype. */
 typedef struct nb_mlp_acts {
-    float *gate, *up; /* kept for the backward pass */
-    float *h;         /* act(gate) * up; scratch, may be gate in inference */
-    float *dh;        /* backward scratch */
+    void *gate, *up; /* the backward pass reads them */
+    void *h;         /* act(gate) * up; scratch, may be gate in inference */
+    void *dh;        /* backward scratch */
 } nb_mlp_acts;
 
-/* x [m, D] is the normed input; y [m, D] is added to. */
-void nb_mlp_forward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const float *x,
+/* x [m, D] (act dtype) is the normed input; y [m, D] is added to. */
+void nb_mlp_forward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const void *x,
                     float *y);
+/* The first part of it alone: gate and up. */
+void nb_mlp_project(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const void *x);
 /* dy [m, D] is the gradient of y. dx [m, D] = gradient of x; NULL: not wanted. Parameter gradients
  * are added. x is read only when gate or up train; h and dh are overwritten. */
-void nb_mlp_backward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const float *x,
+void nb_mlp_backward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const void *x,
                      const float *dy, float *dx);
 
 #endif

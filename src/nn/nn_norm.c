@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "nn/nn_norm.h"
 
-void nb_norm_forward(const nb_norm *n, const nb_exec *exec, int64_t rows, const float *x, float *y,
+void nb_norm_forward(const nb_norm *n, const nb_exec *exec, int64_t rows, const void *x, void *y,
                      float *rstd)
 {
     exec->k.rmsnorm(&(nb_rmsnorm_args){.q = exec->q,
@@ -12,11 +12,13 @@ void nb_norm_forward(const nb_norm *n, const nb_exec *exec, int64_t rows, const 
                                        .w_offset = 0.0f,
                                        .eps = n->eps,
                                        .y = y,
-                                       .rstd = rstd});
+                                       .rstd = rstd,
+                                       .x_dtype = n->dtype,
+                                       .y_dtype = n->y_dtype});
 }
 
-void nb_norm_backward(const nb_norm *n, const nb_exec *exec, int64_t rows, const float *x,
-                      const float *rstd, const float *dy, float *dx, bool accumulate)
+void nb_norm_backward(const nb_norm *n, const nb_exec *exec, int64_t rows, const void *x,
+                      const float *rstd, const void *dy, void *dx, bool accumulate)
 {
     exec->k.rmsnorm_bwd(&(nb_rmsnorm_bwd_args){.q = exec->q,
                                                .rows = rows,
@@ -28,5 +30,8 @@ void nb_norm_backward(const nb_norm *n, const nb_exec *exec, int64_t rows, const
                                                .w_offset = 0.0f,
                                                .dx = dx,
                                                .accumulate = accumulate,
-                                               .dw = n->dw});
+                                               .dw = n->dw,
+                                               .x_dtype = n->dtype,
+                                               .dy_dtype = n->dtype,
+                                               .dx_dtype = n->dtype});
 }

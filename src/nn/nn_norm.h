@@ -10,13 +10,16 @@ typedef struct nb_norm {
     float *dw;      /* [d] += in the backward pass, NULL when frozen */
     int64_t d;
     float eps;
+    nb_dtype dtype;   /* of the input and of the gradients of input and output */
+    nb_dtype y_dtype; /* of the output */
 } nb_norm;
 
-/* y[rows, d] = norm of x; y may be x. rstd[rows] for the backward pass, may be NULL. */
-void nb_norm_forward(const nb_norm *n, const nb_exec *exec, int64_t rows, const float *x, float *y,
+/* y[rows, d] = norm of x; y may be x when the dtypes are equal. rstd[rows] for the backward pass,
+ * may be NULL. */
+void nb_norm_forward(const nb_norm *n, const nb_exec *exec, int64_t rows, const void *x, void *y,
                      float *rstd);
 /* dx[rows, d] (= or +=) gradient of x, the forward input; dx may be dy when not accumulating. */
-void nb_norm_backward(const nb_norm *n, const nb_exec *exec, int64_t rows, const float *x,
-                      const float *rstd, const float *dy, float *dx, bool accumulate);
+void nb_norm_backward(const nb_norm *n, const nb_exec *exec, int64_t rows, const void *x,
+                      const float *rstd, const void *dy, void *dx, bool accumulate);
 
 #endif

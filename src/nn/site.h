@@ -25,6 +25,8 @@ typedef struct nb_site_call {
     void *dx;       /* backward: [m, in] row stride ldx; hooks add to it; NULL: not wanted */
     nb_dtype x_dtype, y_dtype, dy_dtype, dx_dtype; /* F32 (0) or BF16 */
     bool training; /* dropout on, state for the backward pass is kept */
+    bool again; /* forward: computed once more with the same x and parameters for the backward pass;
+                 * the state of the first call is still there */
 } nb_site_call;
 
 typedef struct nb_hook nb_hook;
@@ -32,7 +34,7 @@ struct nb_hook {
     /* y += contribution(x). */
     void (*forward)(nb_hook *self, const nb_site_call *c);
     /* Adds parameter gradients, and dx += contribution^T(dy). Called once for each forward call
-     * made with training set, with the same x. */
+     * made with training set (those with `again` not counted), with the same x. */
     void (*backward)(nb_hook *self, const nb_site_call *c);
     /* The same for a contribution of low rank that the main product can sum with its own: fills
      * *out (columns counted from the site's own; scratch it points to lives until the hook's next
@@ -41,7 +43,8 @@ struct nb_hook {
     bool (*forward_lowrank)(nb_hook *self, const nb_site_call *c, nb_lowrank *out);
     bool (*backward_lowrank)(nb_hook *self, const nb_site_call *c, nb_lowrank *out);
     /* Bytes of activation state for `rows` rows, and the memory itself (64-byte aligned, given
-     * before the first call, replaced when the plan grows). Either may be NULL. */
+     * before the first call, replaced when the plan grows). In inference the hooks of other
+     * blocks get the same memory. Either may be NULL. */
     size_t (*state_bytes)(const nb_hook *self, int64_t rows);
     void (*set_state)(nb_hook *self, void *mem, int64_t rows);
     void *user;

@@ -32,9 +32,17 @@ static nb_status fail_loss(const nbi_run *run, const nb_loss *loss, nb_error *er
     const nb_model *m = run->parts.model;
     int64_t n = run->batch.batch.m * m->config.hidden, layer = 0;
     char where[80] = "in the output head";
-    while (layer <= m->config.layers && all_finite(nb_workspace_hidden(run->ws, layer), n))
-        layer++;
-    if (layer == 0)
+    bool before = false; /* the input of the block before was not kept */
+    for (; layer <= m->config.layers; layer++) {
+        const float *x = nb_workspace_hidden(run->ws, layer);
+        if (x && !all_finite(x, n))
+            break;
+        before = !x;
+    }
+    if (layer > 0 && layer <= m->config.layers && before)
+        snprintf(where, sizeof(where), "below block %lld (layers.%lld)", (long long)layer,
+                 (long long)layer);
+    else if (layer == 0)
         snprintf(where, sizeof(where), "in the embeddings");
     else if (layer <= m->config.layers)
         snprintf(where, sizeof(where), "in block %lld (layers.%lld)", (long long)layer - 1,

@@ -38,7 +38,7 @@ static void check_forward(const tiny_spec *s, nb_model *m, nb_workspace *ws, con
     for (int64_t i = 0; i <= layers; i++)
         worst_hidden = fd_worse(
             worst_hidden, deviation(nb_workspace_hidden(ws, i), hidden + i * b->m * d, b->m * d));
-    double worst_final = deviation(nb_workspace_final(ws), final, b->m * d);
+    double worst_final = deviation(nb_workspace_final(ws, NULL), final, b->m * d);
     nb_model_logits(m, ws, 0, b->m, z);
     double worst_logits = deviation(z, logits, b->m * v);
     nb_loss l = nb_model_loss(m, ws, b, 1.0, false, nll);
@@ -116,7 +116,8 @@ static void every_layer_against_finite_differences(void **state)
         ref_model *r = ref_open(m);
         nb_workspace *ws;
         assert_int_equal(
-            nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = t.b.m, .training = true}, NULL),
+            nb_workspace_open(
+                &ws, m, &(nb_pass_plan){.max_rows = t.b.m, .training = true, .hidden = true}, NULL),
             NB_OK);
         check_forward(s, m, ws, r, &t.b);
         check_gradients(s, m, ws, r, &t.b);
@@ -143,7 +144,8 @@ static void each_tensor_alone(void **state)
         size_t n = tiny_slots(m, slots, 200);
         nb_workspace *ws;
         assert_int_equal(
-            nb_workspace_open(&ws, m, &(nb_pass_plan){.max_rows = t.b.m, .training = true}, NULL),
+            nb_workspace_open(
+                &ws, m, &(nb_pass_plan){.max_rows = t.b.m, .training = true, .hidden = true}, NULL),
             NB_OK);
         for (size_t k = 0; k <= n; k++) { /* first round: all */
             size_t one = k - 1;

@@ -19,6 +19,14 @@
 /* Values of the order of ten after sums of a few hundred rounded terms in another order. */
 #define PATH_TOLERANCE (0x1p-24 * 10.0 * 40.0)
 
+static const float *final_rows(const nb_workspace *ws, int64_t at)
+{
+    nb_dtype dtype;
+    const float *x = nb_workspace_final(ws, &dtype);
+    assert_int_equal(dtype, NB_DT_F32);
+    return x + at;
+}
+
 static nb_batch segment(const tiny_batch *t, int64_t row0, int64_t rows, const int64_t starts[2])
 {
     return (nb_batch){.m = rows,
@@ -54,9 +62,9 @@ static void segments_do_not_see_each_other(void **state)
             sum.sum += l.sum;
             sum.tokens += l.tokens;
             sum.hits += l.hits;
-            worst = fd_worse(worst, nbt_max_abs_f32(nb_workspace_final(one),
-                                                    nb_workspace_final(ws) + t.starts[i] * d,
-                                                    (size_t)(b.m * d)));
+            worst =
+                fd_worse(worst, nbt_max_abs_f32(final_rows(one, 0), final_rows(ws, t.starts[i] * d),
+                                                (size_t)(b.m * d)));
         }
         printf("%s: ragged against separate %.1e\n", tiny_specs[s].name, worst);
         assert_true(worst < PATH_TOLERANCE);
@@ -92,8 +100,7 @@ static void cache_equals_full_pass(void **state)
             int64_t starts[2] = {0, chunks[i]};
             nb_batch b = segment(&t, row0, chunks[i], starts);
             nb_model_forward(m, ws, &b, kv, false);
-            worst = fd_worse(worst, nbt_max_abs_f32(nb_workspace_final(ws),
-                                                    nb_workspace_final(full) + row0 * d,
+            worst = fd_worse(worst, nbt_max_abs_f32(final_rows(ws, 0), final_rows(full, row0 * d),
                                                     (size_t)(b.m * d)));
             row0 += chunks[i];
             assert_int_equal(kv->length, row0);
@@ -127,7 +134,7 @@ static float *everything(const tiny_spec *s, int threads, int64_t *n)
         total += r->tensors[i].grad ? r->tensors[i].n : 0;
     float *out = calloc((size_t)total, sizeof *out), *at = out + 2;
     memcpy(out, &l.sum, sizeof l.sum);
-    memcpy(at, nb_workspace_final(ws), (size_t)(t.b.m * m->config.hidden) * sizeof *at);
+    memcpy(at, final_rows(ws, 0), (size_t)(t.b.m * m->config.hidden) * sizeof *at);
     at += t.b.m * m->config.hidden;
     for (size_t i = 0; i < r->n; i++)
         if (r->tensors[i].grad) {

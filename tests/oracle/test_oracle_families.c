@@ -103,7 +103,7 @@ static void compare_forward(oracle_line *l, nb_model *m, nb_workspace *ws, const
         double w = worst_rows(st, name, r, nb_workspace_hidden(ws, i), d);
         hidden = oracle_worse(hidden, w);
     }
-    double final = worst_rows(st, "final_norm", r, nb_workspace_final(ws), d);
+    double final = worst_rows(st, "final_norm", r, nb_workspace_final(ws, NULL), d);
     oracle_figure(l, "hidden", hidden, HIDDEN_TOLERANCE);
     oracle_figure(l, "final norm", final, HIDDEN_TOLERANCE);
     free(logits);

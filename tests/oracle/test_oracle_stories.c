@@ -42,7 +42,8 @@ static run run_ids(nb_model *m, const int32_t *ids, int64_t n)
                   .n_targets = n - 1};
     r.logits = malloc((size_t)(n * m->config.vocab) * sizeof *r.logits);
     r.nll = malloc((size_t)n * sizeof *r.nll);
-    NBT_OK(nb_workspace_open(&r.ws, m, &(nb_pass_plan){.max_rows = n, .training = true}, &err));
+    NBT_OK(nb_workspace_open(
+        &r.ws, m, &(nb_pass_plan){.max_rows = n, .training = true, .hidden = true}, &err));
     nb_model_forward(m, r.ws, &b, NULL, false);
     nb_model_logits(m, r.ws, 0, n, r.logits);
     nb_loss loss = nb_model_loss(m, r.ws, &b, 1.0, false, r.nll);
@@ -143,7 +144,7 @@ static void hidden_states(void **state)
         float *want = oracle_f32(st, name, &count);
         /* the last one is after the final norm */
         const float *have =
-            i < m->config.layers ? nb_workspace_hidden(r.ws, i) : nb_workspace_final(r.ws);
+            i < m->config.layers ? nb_workspace_hidden(r.ws, i) : nb_workspace_final(r.ws, NULL);
         assert_int_equal(count, n * m->config.hidden);
         oracle_figure(&l, name, nbt_max_abs_f32(have, want, (size_t)count), LOGITS_TOLERANCE);
         free(want);

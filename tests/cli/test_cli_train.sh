@@ -57,10 +57,10 @@ expect 0 'saved' $train --max_steps 2 --method lora --output_dir l2
 check 'runs are repeatable' cmp -s l/adapter_model.safetensors l2/adapter_model.safetensors
 
 # interruption: saves and ends with 130; meanwhile the folder is taken
-$train --max_steps 1000000 --save_strategy no --method lora --output_dir long >out.txt 2>&1 &
+$train --max_steps 1000000 --save_strategy no --method lora --output_dir long >long.txt 2>&1 &
 pid=$!
 tries=0
-while ! grep -q '^step 1/' out.txt && [ $tries -lt 200 ]; do
+while ! grep -q '^step 1/' long.txt && [ $tries -lt 200 ]; do
     sleep 0.05
     tries=$((tries + 1))
 done

@@ -39,22 +39,19 @@ static void product(const nb_exec *e, int64_t m, int64_t n, int64_t k, view a, v
                                   .b_dtype = b.dtype});
 }
 
-static void drop(const struct nb_lora_site *s, const nb_site_call *c, int64_t i0, int64_t rows,
-                 const void *x, nb_dtype x_dtype, void *y, nb_dtype y_dtype)
+/* The dropout of rows from i0 on; x and y with their strides are set by the caller. */
+static nb_dropout_args dropout(const struct nb_lora_site *s, const nb_site_call *c, int64_t i0,
+                               int64_t rows)
 {
-    c->exec->k.dropout(&(nb_dropout_args){.q = c->exec->q,
-                                          .rows = rows,
-                                          .d = s->site->in,
-                                          .x = x,
-                                          .y = y,
-                                          .p = s->shared->dropout,
-                                          .seed = s->shared->seed,
-                                          .site = s->index,
-                                          .epoch = c->batch ? c->batch->epoch : 0,
-                                          .example = c->example + i0,
-                                          .token = c->token + i0,
-                                          .x_dtype = x_dtype,
-                                          .y_dtype = y_dtype});
+    return (nb_dropout_args){.q = c->exec->q,
+                             .rows = rows,
+                             .d = s->site->in,
+                             .p = s->shared->dropout,
+                             .seed = s->shared->seed,
+                             .site = s->index,
+                             .epoch = c->batch ? c->batch->epoch : 0,
+                             .example = c->example + i0,
+                             .token = c->token + i0};
 }
 
 static bool drops(const struct nb_lora_site *s, const nb_site_call *c)
@@ -75,15 +72,13 @@ static view input(const struct nb_lora_site *s, const nb_site_call *c, int64_t i
     const void *x = nb_elem(c->x, c->x_dtype, i0 * c->ldx);
     if (!drops(s, c))
         return (view){x, c->ldx, 1, c->x_dtype};
-    float *y = s->shared->rows;
-    if (c->ldx != in) {
-        for (int64_t i = 0; i < rows; i++)
-            memcpy(nb_elem(y, c->x_dtype, i * in), nb_elem(x, c->x_dtype, i * c->ldx),
-                   (size_t)in * nb_dtype_size(c->x_dtype));
-        x = y;
-    }
-    drop(s, c, i0, rows, x, c->x_dtype, y, c->x_dtype);
-    return (view){y, in, 1, c->x_dtype};
+    nb_dropout_args d = dropout(s, c, i0, rows);
+    d.x = x;
+    d.ldx = c->ldx;
+    d.y = s->shared->rows;
+    d.x_dtype = d.y_dtype = c->x_dtype;
+    c->exec->k.dropout(&d);
+    return (view){d.y, in, 1, c->x_dtype};
 }
 
 /* Where the state of the call's rows lies; filled with A x'. */
@@ -189,14 +184,13 @@ static void add_dropped(const struct nb_lora_site *s, const nb_site_call *c, con
         int64_t rows = c->m - i0 < NBI_LORA_CHUNK ? c->m - i0 : NBI_LORA_CHUNK;
         product(e, rows, in, r, f32_view(dh + i0 * r, r, 1), f32_view(s->a->value, 1, in), t, in,
                 1.0f, false);
-        drop(s, c, i0, rows, t, NB_DT_F32, t, NB_DT_F32);
-        for (int64_t i = 0; i < rows; i++)
-            e->k.axpy(&(nb_axpy_args){.q = e->q,
-                                      .n = in,
-                                      .alpha = 1.0f,
-                                      .x = t + i * in,
-                                      .y = nb_elem(c->dx, c->dx_dtype, (i0 + i) * c->ldx),
-                                      .accumulate = true});
+        nb_dropout_args d = dropout(s, c, i0, rows);
+        d.x = t;
+        d.y = nb_elem(c->dx, c->dx_dtype, i0 * c->ldx);
+        d.ldy = c->ldx;
+        d.y_dtype = c->dx_dtype;
+        d.accumulate = true;
+        e->k.dropout(&d);
     }
 }
 
@@ -232,6 +226,8 @@ void nbi_lora_attach(struct nb_lora_site *s)
     nb_hook **end = &s->site->hooks;
     s->hook = (nb_hook){.forward = lora_forward,
                         .backward = lora_backward,
+                        .forward_lowrank = lora_forward_lowrank,
+                        .backward_lowrank = lora_backward_lowrank,
                         .state_bytes = state_bytes,
                         .set_state = set_state,
                         .user = s};

@@ -42,8 +42,8 @@ NBI_INLINE void dropout_row(const nb_dropout_args *a, const nb_dtype X, const nb
                             const uint32_t key[2], uint32_t limit, float scale)
 {
     const uint32_t rest[3] = {(uint32_t)a->token[r], (uint32_t)a->example[r], a->epoch};
-    const void *x = nb_elem(a->x, X, r * a->d);
-    void *y = nb_elem(a->y, Y, r * a->d);
+    const void *x = nb_elem(a->x, X, r * (a->ldx ? a->ldx : a->d));
+    void *y = nb_elem(a->y, Y, r * (a->ldy ? a->ldy : a->d));
     for (int64_t c = 0; c < a->d; c += 4 * NBI_W) {
         uint32_t u[4 * NBI_W];
         philox_lanes((uint32_t)(c / 4), rest, key, u);
@@ -52,8 +52,10 @@ NBI_INLINE void dropout_row(const nb_dropout_args *a, const nb_dtype X, const nb
             vu word;
             memcpy(&word, u + i, sizeof(word));
             const vi keep = (vi)(word >> 8) >= (int32_t)limit;
-            const vf v = vf_load_t(x, X, c + i, l) * scale;
-            vf_store_t(y, Y, c + i, (vf)((vi)v & keep), l);
+            vf v = (vf)((vi)(vf_load_t(x, X, c + i, l) * scale) & keep);
+            if (a->accumulate)
+                v += vf_load_t(y, Y, c + i, l);
+            vf_store_t(y, Y, c + i, v, l);
         }
     }
 }

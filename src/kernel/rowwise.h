@@ -128,10 +128,10 @@ typedef struct nb_bias_bwd_args {
 } nb_bias_bwd_args;
 typedef void nb_bias_bwd_fn(const nb_bias_bwd_args *a);
 
-/* y = keep ? x / (1 - p) : 0 over [rows, d]. Kept iff the philox uniform of (seed, site, epoch,
- * example[i], token[i], channel) >= p: a pure function, so packing, accumulation and resuming leave
- * the mask as it is, and the gradient is the same call on dy. y may be x of the
- * same dtype. */
+/* y (= or +=) keep ? x / (1 - p) : 0 over [rows, d]. Kept iff the philox uniform of (seed, site,
+ * epoch, example[i], token[i], channel) >= p: a pure function, so packing, accumulation and
+ * resuming leave the mask as it is, and the gradient is the same call on dy. y may be x of the same
+ * dtype. */
 typedef struct nb_dropout_args {
     nb_queue *q;
     int64_t rows, d;
@@ -143,6 +143,8 @@ typedef struct nb_dropout_args {
     const int32_t *example; /* [rows] */
     const int32_t *token;   /* [rows] position in the example */
     nb_dtype x_dtype, y_dtype;
+    int64_t ldx, ldy; /* row strides, 0: d */
+    bool accumulate;
 } nb_dropout_args;
 typedef void nb_dropout_fn(const nb_dropout_args *a);
 

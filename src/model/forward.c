@@ -53,12 +53,11 @@ static nb_block_acts acts_of(const nb_model *m, const nb_workspace *ws, int64_t 
 {
     nb_block_acts a = ws->acts[i];
     if (kv) {
-        float *keys = kv->k + i * kv->capacity * kv->row;
-        float *values = kv->v + i * kv->capacity * kv->row;
-        a.attn.keys = keys;
-        a.attn.values = values;
-        a.attn.k = keys + kv->length * kv->row;
-        a.attn.v = values + kv->length * kv->row;
+        int64_t first = i * kv->capacity * kv->row, next = first + kv->length * kv->row;
+        a.attn.keys = nb_elem(kv->k, kv->dtype, first);
+        a.attn.values = nb_elem(kv->v, kv->dtype, first);
+        a.attn.k = nb_elem(kv->k, kv->dtype, next);
+        a.attn.v = nb_elem(kv->v, kv->dtype, next);
         if (!m->config.qk_norm)
             a.attn.k_proj = a.attn.k;
     }
@@ -69,6 +68,7 @@ void nb_model_forward(nb_model *m, nb_workspace *ws, const nb_batch *b, struct n
                       bool training)
 {
     assert(b->m <= ws->max_rows && (!training || ws->training));
+    assert(ws->act == NB_ACT_DTYPE(m->exec.compute) && (!kv || kv->dtype == ws->act));
     assert(!kv || (!ws->training && b->n_segments == 1 && kv->length + b->m <= kv->capacity));
     nbi_workspace_bind(ws, m);
     make_rope(m, ws, b);

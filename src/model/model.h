@@ -136,7 +136,8 @@ void nb_model_logits(nb_model *m, nb_workspace *ws, int64_t row0, int64_t n, flo
 /* Keys and values of a generation, one contiguous range a layer. */
 typedef struct nb_kvcache {
     int64_t capacity, length, layers, row; /* row = kv_heads * head_dim */
-    float *k, *v;                          /* [layers][capacity][row] */
+    nb_dtype dtype;                        /* what layers hand to each other: BF16 in bf16 mode */
+    void *k, *v;                           /* [layers][capacity][row] */
 } nb_kvcache;
 nb_status nb_kvcache_open(nb_kvcache **out, const nb_model *m, int64_t capacity,
                           nb_error *err) NB_MUST_CHECK;

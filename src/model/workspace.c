@@ -236,7 +236,7 @@ static void place(cursor *act, cursor *scratch, nb_workspace *ws, const nb_model
     int64_t rows = plan->max_rows;
     ws->training = plan->training;
     ws->max_rows = rows;
-    ws->act = NB_DT_F32;
+    ws->act = NB_ACT_DTYPE(m->exec.compute);
     ws->first_kept = !ws->training ? f->layers : plan->hidden ? 0 : nbi_lowest_block(m);
     const layout l = {.m = m,
                       .f = f,

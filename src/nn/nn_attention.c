@@ -3,17 +3,20 @@
 
 #include <math.h>
 
-static void rope(const nb_attn *l, const nb_pass *p, int64_t heads, void *x, bool inverse)
+/* Queries and keys turn by the same angles, in place. */
+static void rope(const nb_attn *l, const nb_pass *p, void *q, void *k, bool inverse)
 {
     p->exec->k.rope(&(nb_rope_args){.q = p->exec->q,
                                     .rows = p->batch->m,
-                                    .heads = heads,
+                                    .heads = l->heads,
                                     .p = l->p,
                                     .half = l->p / 2,
-                                    .x = x,
+                                    .x = q,
                                     .cs = p->rope,
                                     .inverse = inverse,
-                                    .dtype = p->act});
+                                    .dtype = p->act,
+                                    .x2 = k,
+                                    .heads2 = l->kv_heads});
 }
 
 /* Projections to what attention uses: the head norms if there are any, then the rotation in place.
@@ -25,8 +28,7 @@ static void norm_and_rotate(const nb_attn *l, const nb_pass *p, const nb_attn_ac
         nb_norm_forward(&l->q_norm, p->exec, m * l->heads, s->q_proj, s->q, s->q_rstd);
         nb_norm_forward(&l->k_norm, p->exec, m * l->kv_heads, s->k_proj, s->k, s->k_rstd);
     }
-    rope(l, p, l->heads, s->q, false);
-    rope(l, p, l->kv_heads, s->k, false);
+    rope(l, p, s->q, s->k, false);
 }
 
 static nb_attention_args attention_args(const nb_attn *l, const nb_pass *p, const nb_attn_acts *s)
@@ -91,8 +93,7 @@ bool nb_attn_trains_inside(const nb_attn *l)
 static void unrotate(const nb_attn *l, const nb_pass *p, const nb_attn_acts *s)
 {
     int64_t m = p->batch->m;
-    rope(l, p, l->heads, s->dq, true);
-    rope(l, p, l->kv_heads, s->dk, true);
+    rope(l, p, s->dq, s->dk, true);
     if (!l->q_norm.w)
         return;
     nb_norm_backward(&l->q_norm, p->exec, m * l->heads, s->q_proj, s->q_rstd, s->dq, s->dq, false);

@@ -185,7 +185,7 @@ static void kept_bytes(void **state)
     nb_model *m = tiny_open(&spec, 1), few = *m;
     few.config.layers = 23;
     size_t d = 64, q = 64, k = 32, f = 160, h = 4;
-    for (nb_compute compute = NB_COMPUTE_F32; compute <= NB_COMPUTE_F32; compute++) {
+    for (nb_compute compute = NB_COMPUTE_F32; compute <= NB_COMPUTE_BF16; compute++) {
         size_t e = nb_dtype_size(NB_ACT_DTYPE(compute));
         size_t want[3] = {8 * d + e * (2 * q + 2 * k + 2 * f) + 4 * h + 8, 8 * d + e * q + 4 * h,
                           4 * d};

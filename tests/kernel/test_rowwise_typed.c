@@ -273,6 +273,33 @@ static void dropout_case(nbt_level *l, int64_t rows, int64_t d, nb_dtype X, nb_d
     nbi_free(want);
 }
 
+/* Added to what is there, between rows of other strides: as the plain call and a sum. */
+static void dropout_add_case(nbt_level *l, int64_t rows, int64_t d, nb_dtype X, nb_dtype Y)
+{
+    const int64_t ldx = d + 3, ldy = d + 5;
+    float *x = values(rows * ldx, 1, X, true), *y = values(rows * ldy, 2, Y, true);
+    float *row = nbt_floats((size_t)d);
+    int32_t example[64] = {0}, token[64];
+    for (int i = 0; i < 64; i++)
+        token[i] = i;
+    nbt_typed tx = nbt_typed_of(x, rows * ldx, X), ty = nbt_typed_of(y, rows * ldy, Y);
+    nb_dropout_args b = {l->q, rows,    d,     tx.p, ty.p, 0.4f, 7,   3,
+                         1,    example, token, X,    Y,    ldx,  ldy, true};
+    l->k.dropout(&b);
+    for (int64_t r = 0; r < rows; r++) {
+        nb_dropout_args a = {l->q, 1, d, x + r * ldx, row, 0.4f, 7, 3, 1, example, token + r};
+        l->k.dropout(&a);
+        for (int64_t c = 0; c < d; c++)
+            y[r * ldy + c] += row[c];
+    }
+    nbt_typed_equal("dropout added", &ty, y);
+    nbt_typed_free(&tx);
+    nbt_typed_free(&ty);
+    nbi_free(x);
+    nbi_free(y);
+    nbi_free(row);
+}
+
 static void test_dropout(void **state)
 {
     (void)state;
@@ -284,6 +311,7 @@ static void test_dropout(void **state)
             {
                 dropout_case(&l, 9, widths[i], X, Y, 0.3f);
                 dropout_case(&l, 9, widths[i], X, Y, 0.0f);
+                dropout_add_case(&l, 9, widths[i], X, Y);
             }
         }
 }

@@ -10,12 +10,16 @@
 
 /* Scratch memory of each thread of a host queue; what the kernels' block sizes are checked against.
  */
-#define NB_SCRATCH_BYTES ((size_t)2 << 20)
+#define NB_SCRATCH_BYTES ((size_t)4 << 20)
+/* Scratch memory that the threads of a queue share: packed operands. */
+#define NB_SHARED_BYTES ((size_t)16 << 20)
 
 typedef struct nb_queue {
     int threads;            /* >= 1 */
     size_t scratch_bytes;   /* per thread */
     unsigned char *scratch; /* [threads][scratch_bytes], 64-byte aligned */
+    size_t shared_bytes;
+    unsigned char *shared; /* [shared_bytes], 64-byte aligned */
 } nb_queue;
 
 /* threads <= 0: one per CPU this process may use (affinity and cgroup quota counted). */

@@ -113,12 +113,14 @@ nb_status nb_queue_open(nb_queue **out, int threads, nb_error *err)
         return nbi_fail_nomem(err, "a compute queue", sizeof(*q));
     q->threads = threads;
     q->scratch_bytes = NB_SCRATCH_BYTES;
-    q->scratch = nbi_alloc(NBI_MEM_SCRATCH, (size_t)threads * NB_SCRATCH_BYTES);
+    q->shared_bytes = NB_SHARED_BYTES;
+    const size_t own = (size_t)threads * NB_SCRATCH_BYTES;
+    q->scratch = nbi_alloc(NBI_MEM_SCRATCH, own + NB_SHARED_BYTES);
     if (!q->scratch) {
         nbi_free(q);
-        return nbi_fail_nomem(err, "scratch memory of the kernels",
-                              (unsigned long long)threads * NB_SCRATCH_BYTES);
+        return nbi_fail_nomem(err, "scratch memory of the kernels", own + NB_SHARED_BYTES);
     }
+    q->shared = q->scratch + own;
     *out = q;
     return NB_OK;
 }

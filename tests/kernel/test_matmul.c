@@ -204,7 +204,7 @@ static void test_threads_same_bits(void **state)
                     nbi_free(c);
             }
         }
-        for (int i = 0; i < 3; i++)
+        for (int i = 0; i < NBT_MAX_LEVELS; i++)
             nbi_free(first[i]);
     }
 }

@@ -127,8 +127,13 @@ static void test_cpu(void **state)
     nb_kernels_init(&k, nb_cpu_flags());
 #define NBT_FILLED(member, type) assert_true(k.member &&k.member##_variant);
     NB_KERNEL_MAP(NBT_FILLED)
+    const unsigned wide = NB_CPU_AVX2 | NB_CPU_AVX512, pairs = wide | NB_CPU_AVX512BF16;
+    nb_kernels_init(&k, nb_cpu_flags() & wide);
     if (nb_cpu_flags() & NB_CPU_AVX512)
         assert_string_equal(k.qmatmul_variant, "avx512");
+    nb_kernels_init(&k, nb_cpu_flags() & pairs);
+    if (nb_cpu_flags() & NB_CPU_AVX512BF16)
+        assert_string_equal(k.qmatmul_variant, "avx512bf16");
 }
 
 int main(void)

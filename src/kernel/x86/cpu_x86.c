@@ -37,7 +37,7 @@ unsigned nb_cpu_flags(void)
     const bool amx = bit(d, 22) && bit(d, 24) && (saved & XCR0_AMX) == XCR0_AMX;
     if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && bit(a, 5) && (flags & NB_CPU_AVX512))
         flags |= NB_CPU_AVX512BF16;
-    if (amx && (flags & NB_CPU_AVX512))
+    if (amx && (flags & NB_CPU_AVX512BF16))
         flags |= NB_CPU_AMX;
     return flags;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The ladder of x86 instruction sets: later rungs replace entries of earlier ones. */
+#include <sys/syscall.h>
+#include <unistd.h>
 #include "kernel/variants.h"
 
 /* Operations instantiated per instruction set (the *_tmpl.h files). */
@@ -22,6 +24,18 @@
     X(adamw)                                                                                       \
     X(sumsq)
 
+/* Operations with a version for dot products of bf16, and for tiles. */
+#define NB_X86_BF16_MAP(X)                                                                         \
+    X(matmul)                                                                                      \
+    X(qmatmul)
+
+/* The system saves tile registers only for processes that ask (arch_prctl, Linux 5.16). */
+static bool ask_for_tiles(void)
+{
+    enum { REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
+}
+
 void nbi_kernels_init_x86(nb_kernels *k, unsigned flags)
 {
 #define NB_X86_AVX2(member)                                                                        \
@@ -30,10 +44,22 @@ void nbi_kernels_init_x86(nb_kernels *k, unsigned flags)
 #define NB_X86_AVX512(member)                                                                      \
     k->member = nbi_##member##_avx512;                                                             \
     k->member##_variant = "avx512";
+#define NB_X86_AVX512BF16(member)                                                                  \
+    k->member = nbi_##member##_avx512bf16;                                                         \
+    k->member##_variant = "avx512bf16";
+#define NB_X86_AMX(member)                                                                         \
+    k->member = nbi_##member##_amx;                                                                \
+    k->member##_variant = "amx";
     if (flags & NB_CPU_AVX2) {
         NB_X86_MAP(NB_X86_AVX2)
     }
     if (flags & NB_CPU_AVX512) {
         NB_X86_MAP(NB_X86_AVX512)
+    }
+    if (flags & NB_CPU_AVX512BF16) {
+        NB_X86_BF16_MAP(NB_X86_AVX512BF16)
+    }
+    if ((flags & NB_CPU_AMX) && ask_for_tiles()) {
+        NB_X86_BF16_MAP(NB_X86_AMX)
     }
 }

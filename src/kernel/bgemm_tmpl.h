@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: MIT */
+/* Products in bf16 with f32 sums: matmul and qmatmul for instruction sets with dot products of
+ * pairs.
+ *
+ * y[M, N] = A B^T. The left operand is packed once for all threads, in units of UNIT rows; a thread
+ * owns some units and some strips of 32 columns, and packs (decodes) a strip when it first needs
+ * it. Sums of a unit and a strip stay in scratch until the inner dimension is through; one
+ * accumulator takes all inner indices in ascending order, those of the low-rank terms last, so that
+ * no cut shows in a result.
+ *
+ * Before inclusion: UNIT, and `multiply` (declared below), tile_begin and tile_end around the work
+ * of a thread. */
+#ifndef NB_BGEMM_TMPL_H
+#define NB_BGEMM_TMPL_H
+
+#include <assert.h>
+#include "kernel/bdecode_tmpl.h"
+#include "kernel/variants.h"
+
+/* Inner indices in one go over a strip, of which decoded strips stand in scratch, columns of these,
+ * rows between two packings of the left operand, units that stay in the cache. */
+enum { KB = 1152, KS = 2560, COLS = 32, NB = 256, MS = 2048, NEAR_ROWS = 256, FEW_ROWS = 8 };
+enum { STRIP_BYTES = COLS * 2, UNIT_BYTES = UNIT * 2, BLOCK_FLOATS = UNIT * COLS };
+
+/* sum[UNIT][COLS] (= or, `add`, +=) unit * strip^T over `chunks` chunks; a: [chunks][UNIT][32] of
+ * bf16, b: [chunks][2][16 pairs][16 columns][2]. Only `rows` rows and `cols` columns matter. */
+static void multiply(const unsigned char *a, const unsigned char *b, int64_t chunks, int64_t rows,
+                     int64_t cols, float *sum, bool add);
+static void tile_begin(void);
+static void tile_end(void);
+
+typedef struct layout {
+    unsigned char *strips;        /* [NB / COLS][KS / CHUNK][STRIP_BYTES * CHUNK] */
+    unsigned char *unit;          /* a unit's inner block, where threads pack their own */
+    float *sums;                  /* [units][strips][BLOCK_FLOATS] */
+    float *scales;                /* forward [KB / CHUNK + 1][16], backward [KS][16] */
+    int64_t scale_k, scale_block; /* where the scales begin, backward */
+} layout;
+
+enum {
+    AT_UNIT = NB * KS * 2,
+    AT_SCALES = AT_UNIT + UNIT_BYTES * KB,
+    AT_SUMS = AT_SCALES + KS * SIDE * 4,
+    SCRATCH_END = AT_SUMS + (MS + UNIT) * NB * 4
+};
+_Static_assert(SCRATCH_END <= NB_SCRATCH_BYTES, "scratch");
+_Static_assert((KB / CHUNK + 1) * SIDE <= KS * SIDE, "scales");
+
+typedef struct product {
+    nb_queue *q;
+    source a, b;
+    int64_t m, n, k;
+    const nb_lowrank *extra;
+    int64_t n_extra, row0; /* of the low-rank terms' left side */
+    void *y;
+    nb_dtype y_dtype;
+    int64_t ldy;
+    float alpha;
+    bool add;
+    bool fast;     /* b's codes can be decoded square by square */
+    bool own_a;    /* each thread packs the units it needs */
+    int64_t inner; /* k and the ranks, each rounded up to whole chunks */
+} product;
+
+/* [k0, k0 + n) of the inner dimension, what of it belongs to the operands themselves first. */
+static void pack_unit(const product *g, int64_t r0, int64_t rows, int64_t k0, int64_t n,
+                      unsigned char *dst)
+{
+    for (int64_t k = k0; k < k0 + n; k += CHUNK, dst += UNIT * LINE_BYTES) {
+        source s = g->a;
+        int64_t from = k, length = g->k;
+        if (k >= round_up(g->k, CHUNK)) {
+            const nb_lowrank *e = g->extra;
+            from -= round_up(g->k, CHUNK);
+            for (; from >= round_up(e->r, CHUNK); e++)
+                from -= round_up(e->r, CHUNK);
+            s = strided(e->h + g->row0 * e->ldh, NB_DT_F32, e->ldh, 1);
+            length = e->r;
+        }
+        for (int64_t r = 0; r < UNIT; r += SIDE) {
+            const int lines = (int)min_i64(SIDE, UNIT - r);
+            if (r < rows)
+                pack_rows(&s, r0 + r, min_i64(lines, rows - r), from, min_i64(CHUNK, length - from),
+                          lines, dst + r * LINE_BYTES);
+            else
+                memset(dst + r * LINE_BYTES, 0, (size_t)(lines * LINE_BYTES));
+        }
+    }
+}
+
+/* One square of a low-rank term's right side: columns c0..c0+15 of the product. */
+static void pack_lowrank(const nb_lowrank *e, int64_t c0, int64_t k0, unsigned char *dst)
+{
+    source s = strided(e->l, NB_DT_F32, e->l_rs, e->l_cs);
+    s.scale = e->alpha;
+    const int64_t from = max_i64(c0, e->col0), to = min_i64(c0 + SIDE, e->col0 + e->cols);
+    if (from >= to) {
+        memset(dst, 0, SQUARE_BYTES);
+        return;
+    }
+    pack_pairs(&s, from - e->col0, to - from, k0, min_i64(CHUNK, e->r - k0), dst);
+    if (from > c0) {
+        const unsigned shift = (unsigned)(from - c0);
+        const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+        const __m512i order = _mm512_sub_epi32(lane, _mm512_set1_epi32((int)shift));
+        const __mmask16 m = (__mmask16)(0xffffu << shift);
+        for (int p = 0; p < SIDE; p++, dst += LINE_BYTES)
+            _mm512_store_si512(dst,
+                               _mm512_maskz_permutexvar_epi32(m, order, _mm512_load_si512(dst)));
+    }
+}
+
+/* A strip's chunks k0..k0+n-1 of B itself. */
+static void pack_own(const product *g, int64_t c0, int64_t cols, int64_t k0, int64_t n,
+                     const layout *l, unsigned char *dst)
+{
+    const int64_t chunks = n / CHUNK;
+    for (int64_t c = 0; c < cols; c += SIDE, dst += SQUARE_BYTES) {
+        const int64_t have = min_i64(SIDE, cols - c);
+        if (g->fast && !g->b.swap) {
+            const int shift = log2_i64(g->b.w->block);
+            const int64_t b0 = k0 >> shift, b1 = (k0 + n - 1) >> shift;
+            scale_columns(g->b.w, g->b.row0 + c0 + c, have, b0, b1 - b0 + 1, l->scales);
+            decode_forward(g->b.w, g->b.row0 + c0 + c, have, k0, chunks, l->scales, dst,
+                           STRIP_BYTES * CHUNK);
+        } else if (g->fast) {
+            const int64_t block = (c0 >> log2_i64(g->b.w->block)) - l->scale_block;
+            const float *scales = l->scales + (k0 - l->scale_k) * SIDE + block;
+            for (int64_t i = 0; i < chunks && c == 0; i++)
+                decode_backward(g->b.w, g->b.row0 + k0 + i * CHUNK,
+                                min_i64(CHUNK, g->k - k0 - i * CHUNK), c0, COLS,
+                                scales + i * CHUNK * SIDE, dst + i * STRIP_BYTES * CHUNK, NULL);
+        } else {
+            for (int64_t i = 0; i < chunks; i++)
+                pack_pairs(&g->b, c0 + c, have, k0 + i * CHUNK,
+                           min_i64(CHUNK, g->k - k0 - i * CHUNK), dst + i * STRIP_BYTES * CHUNK);
+        }
+    }
+}
+
+/* The strip of columns c0..c0+cols-1 (at most COLS), inner indices k0..k0+n-1. */
+static void pack_strip(const product *g, int64_t c0, int64_t cols, int64_t k0, int64_t n,
+                       const layout *l, unsigned char *dst)
+{
+    const int64_t own = max_i64(0, min_i64(n, round_up(g->k, CHUNK) - k0));
+    if (own > 0)
+        pack_own(g, c0, cols, k0, own, l, dst);
+    dst += own * STRIP_BYTES;
+    int64_t k = round_up(g->k, CHUNK);
+    for (const nb_lowrank *e = g->extra; e < g->extra + g->n_extra; e++)
+        for (int64_t i = 0; i < e->r; i += CHUNK, k += CHUNK) {
+            if (k < k0 || k >= k0 + n)
+                continue;
+            for (int64_t c = 0; c < cols; c += SIDE)
+                pack_lowrank(e, c0 + c, i, dst + c / SIDE * SQUARE_BYTES);
+            dst += STRIP_BYTES * CHUNK;
+        }
+}
+
+/* Sums to their place: y (= or +=) alpha * sum. */
+static void write_block(const product *g, const float *sum, int64_t r0, int64_t rows, int64_t c0,
+                        int64_t cols)
+{
+    const __m512 alpha = _mm512_set1_ps(g->alpha);
+    const __mmask16 m0 = first16(min_i64(cols, 16)), m1 = first16(max_i64(cols - 16, 0));
+    const __mmask32 m = first32(cols);
+    for (int64_t r = 0; r < rows; r++, sum += COLS) {
+        __m512 v0 = _mm512_mul_ps(_mm512_load_ps(sum), alpha);
+        __m512 v1 = _mm512_mul_ps(_mm512_load_ps(sum + 16), alpha);
+        if (g->y_dtype == NB_DT_F32) {
+            float *y = (float *)g->y + (r0 + r) * g->ldy + c0;
+            if (g->add) {
+                v0 = _mm512_add_ps(_mm512_maskz_loadu_ps(m0, y), v0);
+                v1 = _mm512_add_ps(_mm512_maskz_loadu_ps(m1, y + 16), v1);
+            }
+            _mm512_mask_storeu_ps(y, m0, v0);
+            _mm512_mask_storeu_ps(y + 16, m1, v1);
+        } else {
+            uint16_t *y = (uint16_t *)g->y + (r0 + r) * g->ldy + c0;
+            if (g->add) {
+                v0 = _mm512_add_ps(load16(y, NB_DT_BF16, min_i64(cols, 16)), v0);
+                v1 = _mm512_add_ps(load16(y + 16, NB_DT_BF16, max_i64(cols - 16, 0)), v1);
+            }
+            _mm512_mask_storeu_epi16(y, m, round2(v1, v0));
+        }
+    }
+}
+
+/* The inner dimension in equal cuts of at most `most`, a multiple of CHUNK. */
+static int64_t even_cut(int64_t n, int64_t most)
+{
+    const int64_t parts = (n + most - 1) / most;
+    return round_up((n + parts - 1) / parts, CHUNK);
+}
+
+/* Where the packed left operand has units u.. of inner block [k0, k0 + n). */
+static unsigned char *unit_at(const product *g, int64_t units, int64_t u, int64_t k0, int64_t n)
+{
+    return g->q->shared + (units * k0 + u * n) * UNIT_BYTES;
+}
+
+/* A rectangle of the product on one thread: units [u0, u1) from row `m0` on, columns [n0, n1). */
+typedef struct part {
+    int64_t m0, rows, units; /* of the packed left operand */
+    int64_t u0, u1, n0, n1;
+} part;
+
+/* Units u..last of inner block [k, k + kn) with the strips of columns j..j+jn-1, whose packed
+ * chunks start at `strip`, `step` bytes from one strip to the next. */
+static void multiply_units(const product *g, const part *p, const layout *l, int64_t u,
+                           int64_t last, int64_t j, int64_t jn, int64_t s, int64_t k, int64_t kn)
+{
+    const int64_t ks = even_cut(g->inner, KS), strips = (jn + COLS - 1) / COLS;
+    const int64_t in_ks = k % ks, cols = min_i64(COLS, jn - s * COLS);
+    const unsigned char *b = l->strips + (s * ks + in_ks) * STRIP_BYTES;
+    for (; u < last; u++) {
+        const int64_t r0 = u * UNIT, rows = min_i64(UNIT, p->rows - r0);
+        float *sum = l->sums + ((u - p->u0) * strips + s) * BLOCK_FLOATS;
+        const unsigned char *a = g->own_a ? l->unit : unit_at(g, p->units, u, k, kn);
+        multiply(a, b, kn / CHUNK, rows, cols, sum, k > 0);
+        if (k + kn == g->inner)
+            write_block(g, sum, p->m0 + r0, rows, j + s * COLS, cols);
+    }
+}
+
+/* Columns [j, j + jn), inner indices [ks0, ks0 + ksn). */
+static void multiply_columns(const product *g, const part *p, const layout *l, int64_t j,
+                             int64_t jn, int64_t ks0, int64_t ksn)
+{
+    const int64_t near = g->own_a ? 1 : NEAR_ROWS / UNIT, kb = even_cut(ksn, KB);
+    const int64_t ks = even_cut(g->inner, KS), strips = (jn + COLS - 1) / COLS;
+    for (int64_t u = p->u0; u < p->u1; u += near) {
+        const int64_t last = min_i64(p->u1, u + near);
+        for (int64_t k = ks0; k < ks0 + ksn; k += kb) {
+            const int64_t kn = min_i64(kb, ks0 + ksn - k);
+            if (g->own_a)
+                pack_unit(g, p->m0 + u * UNIT, min_i64(UNIT, p->rows - u * UNIT), k, kn, l->unit);
+            for (int64_t s = 0; s < strips; s++) {
+                if (u == p->u0)
+                    pack_strip(g, j + s * COLS, min_i64(COLS, jn - s * COLS), k, kn, l,
+                               l->strips + (s * ks + k - ks0) * STRIP_BYTES);
+                multiply_units(g, p, l, u, last, j, jn, s, k, kn);
+            }
+        }
+    }
+}
+
+static void multiply_part(const product *g, const part *p, unsigned char *scratch)
+{
+    layout l = {.strips = scratch,
+                .unit = scratch + AT_UNIT,
+                .sums = (float *)(void *)(scratch + AT_SUMS),
+                .scales = (float *)(void *)(scratch + AT_SCALES)};
+    const int64_t ks = even_cut(g->inner, KS);
+    tile_begin();
+    for (int64_t j = p->n0; j < p->n1; j += NB) {
+        const int64_t jn = min_i64(NB, p->n1 - j);
+        for (int64_t k = 0; k < g->inner; k += ks) {
+            const int64_t kn = min_i64(ks, g->inner - k);
+            if (g->fast && g->b.swap && k < g->k) {
+                l.scale_k = k;
+                l.scale_block = j >> log2_i64(g->b.w->block);
+                scale_rows(g->b.w, g->b.row0 + k, min_i64(kn, g->k - k), l.scale_block, l.scales);
+            }
+            multiply_columns(g, p, &l, j, jn, k, kn);
+        }
+    }
+    tile_end();
+}
+
+/* Part i of `parts` of [0, n), cut at multiples of `unit`. */
+static void cut(int64_t n, int64_t unit, int i, int parts, int64_t *from, int64_t *to)
+{
+    int64_t units = (n + unit - 1) / unit;
+    *from = min_i64(n, units * i / parts * unit);
+    *to = min_i64(n, units * (i + 1) / parts * unit);
+}
+
+/* Threads along M; the others divide N. Packing a strip costs about as much as multiplying it with
+ * two or three units. */
+static int choose_grid(const product *g, int64_t units, int threads)
+{
+    if (g->own_a)
+        return threads;
+    const int64_t strips = (g->n + COLS - 1) / COLS;
+    double best = 0;
+    int tm_best = 1;
+    for (int tm = 1; tm <= threads; tm++) {
+        if (threads % tm != 0)
+            continue;
+        const int tn = threads / tm;
+        const double cost =
+            ((double)((units + tm - 1) / tm) + 2.5) * (double)((strips + tn - 1) / tn);
+        if (tm == 1 || cost < best) {
+            best = cost;
+            tm_best = tm;
+        }
+    }
+    return tm_best;
+}
+
+/* Packs units of the left operand: all inner blocks, in the order in which they are used. */
+static void pack_units(const product *g, const part *p, int t, int threads)
+{
+    int64_t from, to;
+    cut(p->units, 1, t, threads, &from, &to);
+    const int64_t ks = even_cut(g->inner, KS);
+    for (int64_t k0 = 0; k0 < g->inner; k0 += ks) {
+        const int64_t ksn = min_i64(ks, g->inner - k0), kb = even_cut(ksn, KB);
+        for (int64_t k = k0; k < k0 + ksn; k += kb) {
+            const int64_t kn = min_i64(kb, k0 + ksn - k);
+            for (int64_t u = from; u < to; u++)
+                pack_unit(g, p->m0 + u * UNIT, min_i64(UNIT, p->rows - u * UNIT), k, kn,
+                          unit_at(g, p->units, u, k, kn));
+        }
+    }
+}
+
+/* Rows [m0, m0 + rows). */
+static void product_rows(const product *g, int64_t m0, int64_t rows, int threads)
+{
+    const part all = {m0, rows, (rows + UNIT - 1) / UNIT, 0, 0, 0, 0};
+    const int tm = choose_grid(g, all.units, threads), tn = threads / tm;
+#pragma omp parallel num_threads(threads)
+    {
+        if (!g->own_a) {
+#pragma omp for schedule(static, 1)
+            for (int t = 0; t < threads; t++)
+                pack_units(g, &all, t, threads);
+        }
+#pragma omp for schedule(static, 1)
+        for (int t = 0; t < threads; t++) {
+            part p = all;
+            cut(all.units, 1, t / tn, tm, &p.u0, &p.u1);
+            cut(g->n, COLS, t % tn, tn, &p.n0, &p.n1);
+            if (p.u0 < p.u1 && p.n0 < p.n1)
+                multiply_part(g, &p, nb_queue_scratch(g->q, t));
+        }
+    }
+}
+
+static void clear_rows(const product *g)
+{
+    for (int64_t i = 0; i < g->m && !g->add; i++)
+        memset(nb_elem(g->y, g->y_dtype, i * g->ldy), 0, (size_t)g->n * nb_dtype_size(g->y_dtype));
+}
+
+static void run_product(product *g)
+{
+    if (g->m == 0 || g->n == 0)
+        return;
+    g->inner = round_up(g->k, CHUNK);
+    for (int64_t e = 0; e < g->n_extra; e++)
+        g->inner += round_up(g->extra[e].r, CHUNK);
+    if (g->inner == 0) {
+        clear_rows(g);
+        return;
+    }
+    const int threads = nb_queue_threads(g->q, g->m * g->n / 8 * g->inner / 64);
+    g->fast = g->b.w && decodes_fast(g->b.w);
+    g->own_a = g->n <= 2 * COLS && g->inner <= KS;
+    const int64_t room = (int64_t)g->q->shared_bytes / (g->inner * UNIT_BYTES) * UNIT;
+    assert(room > 0 || g->own_a);
+    const int64_t most = g->own_a || room > MS ? MS : room;
+    const int64_t parts = (g->m + most - 1) / most;
+    const int64_t step = round_up((g->m + parts - 1) / parts, UNIT);
+    for (int64_t m0 = 0; m0 < g->m; m0 += step)
+        product_rows(g, m0, min_i64(step, g->m - m0), threads);
+}
+
+void NBI_ISA(matmul)(const nb_matmul_args *a)
+{
+    if (a->compute != NB_COMPUTE_BF16) {
+        nbi_matmul_avx512(a);
+        return;
+    }
+    assert(a->m >= 0 && a->n >= 0 && a->k >= 0);
+    product g = {.q = a->q,
+                 .a = strided(a->a, a->a_dtype, a->a_rs, a->a_cs),
+                 .b = strided(a->b, a->b_dtype, a->b_rs, a->b_cs),
+                 .m = a->m,
+                 .n = a->n,
+                 .k = a->k,
+                 .y = a->c,
+                 .y_dtype = a->c_dtype,
+                 .ldy = a->ldc,
+                 .alpha = a->alpha,
+                 .add = a->accumulate};
+    run_product(&g);
+}
+
+static source weight_source(const nb_qgroup *s, bool backward)
+{
+    const nb_qtensor *w = s->w;
+    if (w->kind == NB_QK_DENSE) {
+        const void *p = nb_elem(w->data, w->dtype, s->w_row0 * w->k);
+        return strided(p, w->dtype, backward ? 1 : w->k, backward ? w->k : 1);
+    }
+    source b = {.w = w, .row0 = s->w_row0, .swap = backward};
+    return b;
+}
+
+void NBI_ISA(qmatmul)(const nb_qmatmul_args *a)
+{
+    if (a->compute != NB_COMPUTE_BF16) {
+        nbi_qmatmul_avx512(a);
+        return;
+    }
+    for (int64_t i = 0; i < a->n_groups; i++) {
+        const nb_qgroup *s = &a->groups[i];
+        if (s->rows <= FEW_ROWS && !a->backward) { /* bound by memory: dot products */
+            nb_qmatmul_args one = *a;
+            one.groups = s;
+            one.n_groups = 1;
+            nbi_qmatmul_avx512(&one);
+            continue;
+        }
+        assert(s->w_row0 >= 0 && s->w_rows >= 0 && s->w_row0 + s->w_rows <= s->w->n);
+        product g = {
+            .q = a->q,
+            .a = strided(nb_elem(a->x, a->x_dtype, s->row0 * a->ldx), a->x_dtype, a->ldx, 1),
+            .b = weight_source(s, a->backward),
+            .m = s->rows,
+            .n = a->backward ? s->w->k : s->w_rows,
+            .k = a->backward ? s->w_rows : s->w->k,
+            .extra = a->extra,
+            .n_extra = a->n_extra,
+            .row0 = s->row0,
+            .y = nb_elem(a->y, a->y_dtype, s->row0 * a->ldy),
+            .y_dtype = a->y_dtype,
+            .ldy = a->ldy,
+            .alpha = 1.0f,
+            .add = a->accumulate};
+        run_product(&g);
+    }
+}
+
+#endif

@@ -1,62 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include <assert.h>
 #include <math.h>
+#include "kernel/quant_block.h"
 #include "kernel/variants.h"
-#include "tensor/codebook.h"
-#include "tensor/half.h"
-
-static const float TINY = 1e-38f;
-
-static float element(const nb_quantize4_args *a, int64_t i)
-{
-    float v;
-    if (a->dtype == NB_DT_F32)
-        v = ((const float *)a->x)[i];
-    else if (a->dtype == NB_DT_BF16)
-        v = nb_bf16_to_f32(((const uint16_t *)a->x)[i]);
-    else
-        v = nb_f16_to_f32(((const uint16_t *)a->x)[i]);
-    return v == v ? v : 0.0f;
-}
-
-static unsigned count_below(const float t[15], float s)
-{
-    unsigned n = 0;
-    for (int i = 0; i < 15; i++)
-        n += t[i] < s;
-    return n;
-}
-
-static void quantize4_block(const nb_quantize4_args *a, int64_t b)
-{
-    const bool nf4 = a->kind == NB_QK_NF4;
-    const float *thresholds = nf4 ? nb_thresholds_nf4 : nb_thresholds_fp4;
-    const uint8_t *sorted = nf4 ? nb_sorted_code_nf4 : nb_sorted_code_fp4;
-    const int64_t from = b * a->block, to = from + a->block < a->n ? from + a->block : a->n;
-    const bool whole = to - from == a->block;
-    float absmax = 0.0f;
-    for (int64_t i = from; i < to; i++)
-        absmax = fmaxf(absmax, fabsf(element(a, i)));
-    const float divisor = absmax < TINY ? TINY : absmax, factor = 1.0f / divisor;
-    a->absmax[b] = whole ? absmax : divisor;
-    for (int64_t i = from; i < to; i += 2) {
-        unsigned code[2];
-        for (int j = 0; j < 2; j++) {
-            float v = i + j < to ? element(a, i + j) : 0.0f;
-            code[j] = sorted[count_below(thresholds, whole ? v * factor : v / divisor)];
-        }
-        a->codes[i / 2] = (uint8_t)(code[0] << 4 | code[1]);
-    }
-}
 
 void nbi_quantize4_ref(const nb_quantize4_args *a)
 {
     assert(a->kind == NB_QK_NF4 || a->kind == NB_QK_FP4);
-    assert(a->block > 0 && a->block % 2 == 0 && nb_dtype_is_dense_float(a->dtype));
+    assert(a->block > 0 && a->block % 32 == 0 && nb_dtype_is_dense_float(a->dtype));
     const int64_t blocks = (a->n + a->block - 1) / a->block;
 #pragma omp parallel for num_threads(nb_queue_threads(a->q, 8 * a->n)) schedule(static)
     for (int64_t b = 0; b < blocks; b++)
-        quantize4_block(a, b);
+        quant4_block(a, b);
 }
 
 /* The entry nearest to x. Seven halvings leave a pivot and its neighbour on the side of x; halfway
@@ -98,10 +53,18 @@ void nbi_quantize8_ref(const nb_quantize8_args *a)
         quantize8_block(a, b);
 }
 
+/* Eight partial sums, so that one addition need not wait for the one before. */
 float nb_quant_mean(const float *x, int64_t n)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += (double)x[i];
+    enum { PARTS = 8 };
+    double part[PARTS] = {0};
+    int64_t i = 0;
+    for (; i + PARTS <= n; i += PARTS)
+        for (int j = 0; j < PARTS; j++)
+            part[j] += (double)x[i + j];
+    for (int j = 0; i < n; i++, j++)
+        part[j] += (double)x[i];
+    const double sum =
+        ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
     return n > 0 ? (float)(sum / (double)n) : 0.0f;
 }

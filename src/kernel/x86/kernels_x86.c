@@ -9,6 +9,8 @@
     X(matmul)                                                                                      \
     X(qmatmul)                                                                                     \
     X(decode)                                                                                      \
+    X(quantize4)                                                                                   \
+    X(quantize8)                                                                                   \
     X(rmsnorm)                                                                                     \
     X(rmsnorm_bwd)                                                                                 \
     X(glu)                                                                                         \

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include "base/array.h"
 #include "base/checked.h"
@@ -80,6 +81,54 @@ void nbi_mapfile_close(nbi_mapfile *m)
     }
     nbi_free(m->path);
     memset(m, 0, sizeof(*m));
+}
+
+/* Shrinks [*p, *p + *n) to whole pages; false when there is none. */
+static bool whole_pages(const void **p, size_t *n)
+{
+    long page = sysconf(_SC_PAGESIZE);
+    if (page <= 0)
+        return false;
+    uintptr_t mask = (uintptr_t)page - 1, begin = (uintptr_t)*p, end = begin + *n;
+    begin = (begin + mask) & ~mask;
+    end &= ~mask;
+    *p = (const void *)begin;
+    *n = begin < end ? end - begin : 0;
+    return begin < end;
+}
+
+void nbi_mapfile_release(const void *p, size_t n)
+{
+    if (whole_pages(&p, &n))
+        (void)madvise((void *)(uintptr_t)p, n, MADV_DONTNEED);
+}
+
+void nbi_mapfile_prefetch(const void *p, size_t n)
+{
+    if (whole_pages(&p, &n))
+        (void)madvise((void *)(uintptr_t)p, n, MADV_WILLNEED);
+}
+
+size_t nbi_mapfile_resident(const void *p, size_t n)
+{
+    const uint64_t present = 1ull << 63;
+    if (!whole_pages(&p, &n))
+        return 0;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), found = 0;
+    int fd = nbi_io_open("/proc/self/pagemap", O_RDONLY, 0);
+    if (fd < 0)
+        return SIZE_MAX;
+    for (size_t i = 0; i < n / page; i++) {
+        uint64_t entry = 0;
+        if (pread(fd, &entry, sizeof(entry), (off_t)(((uintptr_t)p / page + i) * sizeof(entry))) !=
+            (ssize_t)sizeof(entry)) {
+            found = SIZE_MAX;
+            break;
+        }
+        found += entry & present ? page : 0;
+    }
+    nbi_io_close(fd);
+    return found;
 }
 
 /* Reads to the end into *buf of *cap bytes, one of which is kept for the NUL. */

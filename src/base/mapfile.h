@@ -20,6 +20,14 @@ nb_status nbi_mapfile_open(nbi_mapfile *m, const char *path, nb_error *err) NB_M
  * size differs now. Call after having read. */
 nb_status nbi_mapfile_check(const nbi_mapfile *m, nb_error *err) NB_MUST_CHECK;
 void nbi_mapfile_close(nbi_mapfile *m);
+/* Of n bytes at p inside a mapping, the pages that lie in them as a whole.
+ * release: they leave this process, and count as resident again when they are read again.
+ * prefetch: the system starts to read them, if they are not in memory, without waiting. */
+void nbi_mapfile_release(const void *p, size_t n);
+void nbi_mapfile_prefetch(const void *p, size_t n);
+/* Bytes of the pages above that are mapped by this process now (/proc/self/pagemap); SIZE_MAX where
+ * that cannot be told. For tests. */
+size_t nbi_mapfile_resident(const void *p, size_t n);
 
 /* Reads a whole file of at most max_bytes (else NB_LIMIT); *out is NUL-terminated, freed with
  * nbi_free. */

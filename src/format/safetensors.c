@@ -2,8 +2,6 @@
 #include "format/safetensors_priv.h"
 
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 #include "base/checked.h"
 #include "base/fail.h"
 #include "base/strbuf.h"
@@ -279,14 +277,13 @@ nb_status nb_safetensors_check(const nb_safetensors *st, nb_error *err)
 void nb_safetensors_release(const nb_safetensors *st, const nb_st_tensor *t)
 {
     (void)st;
-    long page = sysconf(_SC_PAGESIZE);
-    if (page <= 0)
-        return;
-    uintptr_t mask = (uintptr_t)page - 1, begin = (uintptr_t)t->data, end = begin + t->bytes;
-    begin = (begin + mask) & ~mask; /* pages shared with a neighbour stay */
-    end &= ~mask;
-    if (begin < end)
-        (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+    nbi_mapfile_release(t->data, t->bytes);
+}
+
+void nb_safetensors_release_all(const nb_safetensors *st)
+{
+    for (size_t i = 0; i < st->n_files; i++)
+        nbi_mapfile_release(st->files[i].data, st->files[i].size);
 }
 
 static uint64_t load_bits(const nb_st_tensor *t, int64_t i, size_t size)

@@ -43,6 +43,8 @@ const nb_st_tensor *nb_safetensors_named(const nb_safetensors *st, size_t i); /*
 /* Hint that the tensor is not read again soon: its pages leave this process (they are read from the
  * file again if need be). */
 void nb_safetensors_release(const nb_safetensors *st, const nb_st_tensor *t);
+/* The same for all tensors: also what fault-around mapped beside those that were read. */
+void nb_safetensors_release_all(const nb_safetensors *st);
 /* Value of __metadata__, NULL if absent. */
 const char *nb_safetensors_metadata(const nb_safetensors *st, const char *key);
 /* After reading: NB_IO when a file was changed or truncated meanwhile. */

@@ -171,6 +171,8 @@ static nb_status load_all(nb_model *m, const nb_model_load *how, nb_error *err)
     nbi_free(l.used);
     NBI_TRY(st);
     NBI_TRY(nb_safetensors_check(m->files, err));
+    if (m->quant.load_in_4bit && !m->config.has_quant)
+        nb_safetensors_release_all(m->files);
     return make_sites(m, err);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Quantising while loading: one tensor at a time, so that memory never holds the 16-bit model. */
+#include <math.h>
 #include <string.h>
 #include "base/fail.h"
 #include "model/dense.h"
@@ -95,8 +96,54 @@ static nb_status double_quantise(nbi_loader *l, const nb_quant_config *q, const 
     return NB_OK;
 }
 
+/* Bytes of the source that are held at a time: its pages leave memory behind the work, so that the
+ * peak holds the 4-bit model and one piece of the other. */
+#define PIECE_BYTES ((size_t)16 << 20)
+
+/* Place of the first NaN or infinity among n elements whose blocks have these scales. */
+static int64_t find_nonfinite(const nb_quantize4_args *a)
+{
+    int64_t blocks = a->n / a->block + (a->n % a->block != 0);
+    for (int64_t b = 0; b < blocks; b++) {
+        if (isfinite(a->absmax[b]))
+            continue;
+        int64_t from = b * a->block, n = a->n - from < a->block ? a->n - from : a->block;
+        size_t size = nb_dtype_size(a->dtype);
+        return from +
+               nbi_dense_find_nonfinite(a->dtype, (const char *)a->x + (size_t)from * size, n);
+    }
+    return -1;
+}
+
+/* Codes and scales of all elements, piece by piece. `copy` [PIECE_BYTES] takes pieces that lie at
+ * an odd address; NULL when none do. */
+static nb_status quantise_pieces(nbi_loader *l, const nb_st_tensor *t, nb_quantize4_args *a,
+                                 void *copy, nb_error *err)
+{
+    const size_t size = nb_dtype_size(t->dtype);
+    const int64_t n = t->shape[0] * t->shape[1], step = (int64_t)(PIECE_BYTES / size);
+    uint8_t *codes = a->codes;
+    float *absmax = a->absmax;
+    for (int64_t i = 0; i < n; i += step) { /* a power of two, so whole blocks */
+        const unsigned char *from = (const unsigned char *)t->data + (size_t)i * size;
+        a->n = n - i < step ? n - i : step;
+        a->x = copy ? memcpy(copy, from, (size_t)a->n * size) : from;
+        a->codes = codes + i / 2;
+        a->absmax = absmax + i / a->block;
+        l->m->exec.k.quantize4(a);
+        int64_t bad = find_nonfinite(a);
+        if (bad >= 0)
+            return nbi_fail(err, NB_NUMERIC,
+                            "%s: tensor \"%s\" holds NaN or infinity at element %lld and cannot be "
+                            "quantised",
+                            t->path, t->name, (long long)(i + bad));
+        nbi_mapfile_release(from, (size_t)a->n * size);
+    }
+    return NB_OK;
+}
+
 static nb_status quantise(nbi_loader *l, const nb_quant_config *q, const nb_st_tensor *t,
-                          const void *x, float *absmax, nb_qtensor *out, nb_error *err)
+                          void *copy, float *absmax, nb_qtensor *out, nb_error *err)
 {
     int64_t n = t->shape[0] * t->shape[1], blocks = n / q->block + (n % q->block != 0);
     void *codes = NULL;
@@ -111,12 +158,10 @@ static nb_status quantise(nbi_loader *l, const nb_quant_config *q, const nb_st_t
     nb_quantize4_args a = {.q = l->m->exec.q,
                            .kind = q->kind,
                            .dtype = t->dtype,
-                           .x = x,
-                           .n = n,
                            .block = q->block,
                            .codes = codes,
                            .absmax = absmax};
-    l->m->exec.k.quantize4(&a);
+    NBI_TRY(quantise_pieces(l, t, &a, copy, err));
     if (q->double_quant)
         return double_quantise(l, q, absmax, blocks, out, err);
     out->absmax = absmax;
@@ -128,25 +173,15 @@ nb_status nbi_quantise_linear(nbi_loader *l, const nb_st_tensor *t, nb_qtensor *
     const nb_quant_config *q = &l->m->quant;
     int64_t n = t->shape[0] * t->shape[1], blocks = n / q->block + (n % q->block != 0);
     size_t scale_bytes = (size_t)blocks * sizeof(float);
-    int64_t bad = nbi_dense_find_nonfinite(t->dtype, t->data, n);
-    if (bad >= 0)
-        return nbi_fail(err, NB_NUMERIC,
-                        "%s: tensor \"%s\" holds NaN or infinity at element %lld and cannot be "
-                        "quantised",
-                        t->path, t->name, (long long)bad);
-    void *copy = NULL;
+    bool aligned = (uintptr_t)t->data % nb_dtype_size(t->dtype) == 0;
     float *absmax = q->double_quant ? nbi_alloc(NBI_MEM_SCRATCH, scale_bytes)
                                     : nbi_model_own(l->m, NBI_MEM_SCALES, scale_bytes);
-    bool aligned = (uintptr_t)t->data % nb_dtype_size(t->dtype) == 0;
-    if (!aligned && (copy = nbi_alloc(NBI_MEM_SCRATCH, t->bytes)))
-        memcpy(copy, t->data, t->bytes);
+    void *copy = aligned ? NULL : nbi_alloc(NBI_MEM_SCRATCH, PIECE_BYTES);
     nb_status s = !absmax || (!aligned && !copy)
                       ? nbi_fail_nomem(err, "quantising a weight", t->bytes)
-                      : quantise(l, q, t, aligned ? t->data : copy, absmax, out, err);
+                      : quantise(l, q, t, copy, absmax, out, err);
     nbi_free(copy);
     if (q->double_quant)
         nbi_free(absmax);
-    if (s == NB_OK)
-        nb_safetensors_release(l->m->files, t);
     return s;
 }

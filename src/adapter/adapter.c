@@ -160,6 +160,8 @@ nb_status nb_adapter_new_lora(nb_adapter **out, nb_model *m, const nb_lora_confi
 {
     NBI_TRY(nbi_adapter_build(out, m, config, seed, trainable, true, err));
     nb_adapter *a = *out;
+    const int threads = m->exec.q ? m->exec.q->threads : 1;
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (size_t i = 0; i < a->n_sites; i++) {
         nb_param *p = a->sites[i].a;
         nbi_rng rng;

@@ -28,7 +28,7 @@
 #define SHOW(p, n) ((void)(p), (void)(n))
 #endif
 
-enum { ALIGN = 64, BIG = 1 << 20 };
+enum { ALIGN = 64, BIG = 128 << 10 };
 
 /* Stands in the ALIGN bytes before each block. */
 typedef struct header {

@@ -30,9 +30,9 @@ typedef enum nbi_memtag {
 } nbi_memtag;
 
 /* n bytes aligned to 64, contents unspecified; n = 0 gives a valid unique pointer. NULL when there
- * is no memory. Large blocks (>= 1 MiB) come from and go back to the system at once. */
+ * is no memory. Large blocks (>= 128 KiB) come from and go back to the system at once. */
 void *nbi_alloc(nbi_memtag tag, size_t n);
-/* count * size bytes, zeroed, overflow checked. */
+/* count * size bytes, zeroed, overflow checked. Pages of a large block are made when touched. */
 void *nbi_calloc(nbi_memtag tag, size_t count, size_t size);
 /* As realloc: p may be NULL; on failure NULL comes back and p stays valid. Keeps the tag of p. */
 void *nbi_realloc(nbi_memtag tag, void *p, size_t n);

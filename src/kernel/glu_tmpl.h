@@ -18,14 +18,14 @@ NBI_INLINE void activate(const nb_act act, vf g, vf *value, vf *slope)
     if (act == NB_ACT_SILU) {
         vf s = vf_sigmoid(g);
         *value = g * s;
-        *slope = s + g * s * (1.0f - s);
+        *slope = vf_fma(*value, 1.0f - s, s);
     } else if (act == NB_ACT_GELU_TANH) {
         vf g2 = g * g;
         vf s = vf_sigmoid(
             g * vf_fma(g2, vf_set1(2.0f * NBI_GELU_C * NBI_GELU_K), vf_set1(2.0f * NBI_GELU_C)));
         vf du = vf_fma(g2, vf_set1(6.0f * NBI_GELU_C * NBI_GELU_K), vf_set1(2.0f * NBI_GELU_C));
         *value = g * s;
-        *slope = s + g * s * (1.0f - s) * du;
+        *slope = vf_fma(*value * (1.0f - s), du, s);
     } else {
         for (int i = 0; i < NBI_W; i++) {
             float phi = 0.5f * erfcf(-g[i] * 0.707106781f);
@@ -35,38 +35,71 @@ NBI_INLINE void activate(const nb_act act, vf g, vf *value, vf *slope)
     }
 }
 
+NBI_INLINE vf glu_of(const nb_act act, vf g, vf u)
+{
+    vf value, slope;
+    activate(act, g, &value, &slope);
+    return value * u;
+}
+
+NBI_INLINE void glu_pair(const nb_act act, const nb_glu_args *a, const nb_dtype T, int64_t i)
+{
+    const vf2 g = vf2_load_t(a->g, T, i), u = vf2_load_t(a->u, T, i);
+    vf2_store_t(a->h, T, i, (vf2){glu_of(act, g.a, u.a), glu_of(act, g.b, u.b)});
+}
+
 NBI_INLINE void glu_vector(const nb_act act, const nb_glu_args *a, const nb_dtype T, int64_t i,
                            int l)
 {
+    vf_store_t(a->h, T, i, glu_of(act, vf_load_t(a->g, T, i, l), vf_load_t(a->u, T, i, l)), l);
+}
+
+typedef struct glu_grads {
+    vf dg, du, h;
+} glu_grads;
+
+NBI_INLINE glu_grads glu_bwd_of(const nb_act act, vf g, vf u, vf dh)
+{
     vf value, slope;
-    activate(act, vf_load_t(a->g, T, i, l), &value, &slope);
-    vf_store_t(a->h, T, i, value * vf_load_t(a->u, T, i, l), l);
+    activate(act, g, &value, &slope);
+    return (glu_grads){dh * u * slope, dh * value, value * u};
+}
+
+NBI_INLINE void glu_bwd_pair(const nb_act act, const nb_glu_bwd_args *a, const bool want_h,
+                             const nb_dtype T, int64_t i)
+{
+    const vf2 g = vf2_load_t(a->g, T, i), u = vf2_load_t(a->u, T, i), d = vf2_load_t(a->dh, T, i);
+    const glu_grads x = glu_bwd_of(act, g.a, u.a, d.a), y = glu_bwd_of(act, g.b, u.b, d.b);
+    vf2_store_t(a->dg, T, i, (vf2){x.dg, y.dg});
+    vf2_store_t(a->du, T, i, (vf2){x.du, y.du});
+    if (want_h)
+        vf2_store_t(a->h, T, i, (vf2){x.h, y.h});
 }
 
 NBI_INLINE void glu_bwd_vector(const nb_act act, const nb_glu_bwd_args *a, const bool want_h,
                                const nb_dtype T, int64_t i, int l)
 {
-    vf value, slope, dh = vf_load_t(a->dh, T, i, l), u = vf_load_t(a->u, T, i, l);
-    activate(act, vf_load_t(a->g, T, i, l), &value, &slope);
-    vf_store_t(a->dg, T, i, dh * u * slope, l);
-    vf_store_t(a->du, T, i, dh * value, l);
+    const glu_grads x = glu_bwd_of(act, vf_load_t(a->g, T, i, l), vf_load_t(a->u, T, i, l),
+                                   vf_load_t(a->dh, T, i, l));
+    vf_store_t(a->dg, T, i, x.dg, l);
+    vf_store_t(a->du, T, i, x.du, l);
     if (want_h)
-        vf_store_t(a->h, T, i, value * u, l);
+        vf_store_t(a->h, T, i, x.h, l);
 }
 
 NBI_INLINE void glu_span(const nb_act act, const nb_glu_args *a, const nb_dtype T, int64_t from,
                          int64_t to)
 {
-    NBI_EACH_VECTOR(from, to, glu_vector, act, a, T);
+    NBI_EACH_PAIR(from, to, glu_pair, glu_vector, act, a, T);
 }
 
 NBI_INLINE void glu_bwd_span(const nb_act act, const nb_glu_bwd_args *a, const nb_dtype T,
                              int64_t from, int64_t to)
 {
     if (a->h)
-        NBI_EACH_VECTOR(from, to, glu_bwd_vector, act, a, true, T);
+        NBI_EACH_PAIR(from, to, glu_bwd_pair, glu_bwd_vector, act, a, true, T);
     else
-        NBI_EACH_VECTOR(from, to, glu_bwd_vector, act, a, false, T);
+        NBI_EACH_PAIR(from, to, glu_bwd_pair, glu_bwd_vector, act, a, false, T);
 }
 
 /* A switch outside of the loop, so that each activation has its own. */

@@ -31,8 +31,6 @@ typedef float vf __attribute__((vector_size(4 * NBI_W)));
 typedef int32_t vi __attribute__((vector_size(4 * NBI_W)));
 typedef uint32_t vu __attribute__((vector_size(4 * NBI_W)));
 typedef float vf_mem __attribute__((vector_size(4 * NBI_W), aligned(4), may_alias));
-/* Half as many lanes, to widen to f64 in one register. */
-typedef float vh __attribute__((vector_size(2 * NBI_W)));
 typedef double vd __attribute__((vector_size(4 * NBI_W)));
 
 NBI_INLINE vf vf_load(const float *p)
@@ -113,6 +111,44 @@ NBI_INLINE vu vu_mul_high(vu a, uint32_t b)
     const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(x, 32), y);
     return (vu)_mm512_mask_blend_epi32(0xaaaa, even, odd);
 }
+/* The lower and the upper half of the lanes, widened. */
+NBI_INLINE vd vd_low(vf v)
+{
+    return (vd)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)v));
+}
+NBI_INLINE vd vd_high(vf v)
+{
+    return (vd)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)v, 1));
+}
+/* c + a * b of widened numbers: their product is exact, so this rounds once, fused or not. */
+NBI_INLINE vd vd_fma_exact(vd a, vd b, vd c)
+{
+    return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+}
+/* Lanes whose upper half is the nearest bf16 number, ties to even, of what is no NaN or one whose
+ * lower half is 0, as in all that comes of bf16 numbers and the processor's own NaN. */
+NBI_INLINE vu vu_round_bf16_of_bf16(vf x)
+{
+    const __m512i u = (__m512i)x, r = _mm512_add_epi32(u, _mm512_set1_epi32(0x7fff));
+    const __mmask16 odd = _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000));
+    return (vu)_mm512_mask_add_epi32(r, odd, r, _mm512_set1_epi32(1));
+}
+/* The same of any numbers, NaN kept. */
+NBI_INLINE vu vu_round_bf16(vf x)
+{
+    const __mmask16 nan = _mm512_cmp_ps_mask((__m512)x, (__m512)x, _CMP_UNORD_Q);
+    return (vu)_mm512_mask_or_epi32((__m512i)vu_round_bf16_of_bf16(x), nan, (__m512i)x,
+                                    _mm512_set1_epi32(0x400000));
+}
+/* The upper halves of the lanes of a, then of b. */
+NBI_INLINE void vu2_store_high16(uint16_t *p, vu a, vu b)
+{
+    const __m512i even =
+        _mm512_set_epi16(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1, 30, 28, 26, 24,
+                         22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i both = _mm512_mask_blend_epi16(0xaaaaaaaau, (__m512i)(a >> 16), (__m512i)b);
+    _mm512_storeu_si512(p, _mm512_permutexvar_epi16(even, both));
+}
 /* Where a > b, a; else b (b when either is NaN). */
 NBI_INLINE vf vf_max(vf a, vf b)
 {
@@ -186,6 +222,18 @@ NBI_INLINE vu vu_mul_high(vu a, uint32_t b)
     const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), y);
     return (vu)_mm256_blend_epi32(even, odd, 0xaa);
 }
+NBI_INLINE vd vd_low(vf v)
+{
+    return (vd)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)v));
+}
+NBI_INLINE vd vd_high(vf v)
+{
+    return (vd)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)v, 1));
+}
+NBI_INLINE vd vd_fma_exact(vd a, vd b, vd c)
+{
+    return (vd)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+}
 NBI_INLINE vf vf_max(vf a, vf b)
 {
     return (vf)_mm256_max_ps((__m256)a, (__m256)b);
@@ -250,6 +298,20 @@ NBI_INLINE vu vu_mul_high(vu a, uint32_t b)
     for (int i = 0; i < NBI_W; i++)
         a[i] = (uint32_t)((uint64_t)a[i] * b >> 32);
     return a;
+}
+NBI_INLINE vd vd_low(vf v)
+{
+    vd r = {(double)v[0], (double)v[1]};
+    return r;
+}
+NBI_INLINE vd vd_high(vf v)
+{
+    vd r = {(double)v[2], (double)v[3]};
+    return r;
+}
+NBI_INLINE vd vd_fma_exact(vd a, vd b, vd c)
+{
+    return c + a * b;
 }
 NBI_INLINE vf vf_max(vf a, vf b)
 {
@@ -336,20 +398,15 @@ NBI_INLINE float vf_max_lane(vf v)
 /* sum[0..1] += v, widened. */
 NBI_INLINE void vd_add(vd sum[2], vf v)
 {
-    vh h[2];
-    memcpy(h, &v, sizeof(v));
-    sum[0] += __builtin_convertvector(h[0], vd);
-    sum[1] += __builtin_convertvector(h[1], vd);
+    sum[0] += vd_low(v);
+    sum[1] += vd_high(v);
 }
 
 /* sum[0..1] += a * b, exact products. */
 NBI_INLINE void vd_add_mul(vd sum[2], vf a, vf b)
 {
-    vh x[2], y[2];
-    memcpy(x, &a, sizeof(a));
-    memcpy(y, &b, sizeof(b));
-    sum[0] += __builtin_convertvector(x[0], vd) * __builtin_convertvector(y[0], vd);
-    sum[1] += __builtin_convertvector(x[1], vd) * __builtin_convertvector(y[1], vd);
+    sum[0] = vd_fma_exact(vd_low(a), vd_low(b), sum[0]);
+    sum[1] = vd_fma_exact(vd_high(a), vd_high(b), sum[1]);
 }
 
 NBI_INLINE double vd_sum(const vd sum[2])
@@ -373,22 +430,37 @@ NBI_OUTLINE double dot_f64(const float *x, const float *y, int64_t n)
     return vd_sum(s);
 }
 
+#if NBI_W != 16
+NBI_INLINE vu vu_round_bf16_of_bf16(vf x)
+{
+    const vu u = (vu)x;
+    return u + 0x7fffu + ((u >> 16) & 1u);
+}
+NBI_INLINE vu vu_round_bf16(vf x)
+{
+    return (vu)vf_select(x == x, (vf)vu_round_bf16_of_bf16(x), (vf)((vu)x | 0x400000u));
+}
+NBI_INLINE void vu2_store_high16(uint16_t *p, vu a, vu b)
+{
+    vu_store_low16(p, a >> 16);
+    vu_store_low16(p + NBI_W, b >> 16);
+}
+#endif
+
 /* Nearest bf16 values, ties to even, NaN kept. */
 NBI_INLINE vf vf_round_bf16(vf x)
 {
-    vu u = (vu)x;
-    vu r = (u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u;
-    return vf_select(x == x, (vf)r, (vf)((u & 0xffff0000u) | 0x400000u));
+    return (vf)(vu_round_bf16(x) & 0xffff0000u);
 }
 
 NBI_INLINE void vf_store_bf16(uint16_t *p, vf x)
 {
-    vu_store_low16(p, (vu)vf_round_bf16(x) >> 16);
+    vu_store_low16(p, vu_round_bf16(x) >> 16);
 }
 
 NBI_INLINE void vf_store_bf16_n(uint16_t *p, vf x, int n)
 {
-    vu_store_low16_n(p, (vu)vf_round_bf16(x) >> 16, n);
+    vu_store_low16_n(p, vu_round_bf16(x) >> 16, n);
 }
 
 /* NBI_W, or the first n, elements from index i on of an array that is f32 or bf16: the reading and

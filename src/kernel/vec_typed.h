@@ -59,4 +59,59 @@ NBI_INLINE void vf_store_t(void *p, const nb_dtype t, int64_t i, vf v, int n)
         vf_store_n(f, v, n);
 }
 
+/* The vectors of 2 NBI_W elements. */
+typedef struct vf2 {
+    vf a, b;
+} vf2;
+
+/* Elements i .. i + 2 NBI_W - 1 for work on elements alone, all of one dtype: an F32 array's in
+ * order; a BF16 array's even ones in a and odd ones in b, which costs no permutation. */
+NBI_INLINE vf2 vf2_load_t(const void *p, const nb_dtype t, int64_t i)
+{
+    vf2 v;
+    if (t == NB_DT_BF16) {
+        vu w;
+        memcpy(&w, (const uint16_t *)p + i, sizeof(w));
+        v.a = (vf)(w << 16);
+        v.b = (vf)(w & 0xffff0000u);
+    } else {
+        v.a = vf_load((const float *)p + i);
+        v.b = vf_load((const float *)p + i + NBI_W);
+    }
+    return v;
+}
+
+/* Puts what was computed from such vectors alone where vf2_load_t found them. */
+NBI_INLINE void vf2_store_t(void *p, const nb_dtype t, int64_t i, vf2 v)
+{
+    if (t == NB_DT_BF16) {
+        const vu a = vu_round_bf16_of_bf16(v.a), b = vu_round_bf16_of_bf16(v.b);
+        const vu w = a >> 16 | (b & 0xffff0000u);
+        memcpy((uint16_t *)p + i, &w, sizeof(w));
+    } else {
+        vf_store((float *)p + i, v.a);
+        vf_store((float *)p + i + NBI_W, v.b);
+    }
+}
+
+/* The next 2 NBI_W elements in order. */
+NBI_INLINE void vf2_store_ordered(void *p, const nb_dtype t, int64_t i, vf2 v)
+{
+    if (t == NB_DT_BF16) {
+        vu2_store_high16((uint16_t *)p + i, vu_round_bf16(v.a), vu_round_bf16(v.b));
+    } else {
+        vf_store((float *)p + i, v.a);
+        vf_store((float *)p + i + NBI_W, v.b);
+    }
+}
+
+/* As NBI_EACH_VECTOR, with pair(..., i) for each 2 NBI_W elements as long as there are as many. */
+#define NBI_EACH_PAIR(from, to, pair, body, ...)                                                   \
+    do {                                                                                           \
+        int64_t i_ = (from);                                                                       \
+        for (; i_ + 2 * NBI_W <= (to); i_ += 2 * NBI_W)                                            \
+            pair(__VA_ARGS__, i_);                                                                 \
+        NBI_EACH_VECTOR(i_, to, body, __VA_ARGS__);                                                \
+    } while (0)
+
 #endif

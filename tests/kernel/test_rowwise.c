@@ -106,6 +106,58 @@ static void test_glu(void **state)
     nbi_free(u);
 }
 
+/* d act / dg */
+static double slope(nb_act a, double g)
+{
+    const double k = sqrt(2.0 / M_PI);
+    if (a == NB_ACT_GELU_ERF)
+        return 0.5 * erfc(-g / sqrt(2.0)) + 0.5 * k * g * exp(-0.5 * g * g);
+    const double x = a == NB_ACT_SILU ? g : 2 * k * (g + 0.044715 * g * g * g);
+    const double dx = a == NB_ACT_SILU ? 1 : 2 * k * (1 + 3 * 0.044715 * g * g);
+    const double s = 1 / (1 + exp(-x));
+    return s + g * s * (1 - s) * dx;
+}
+
+static void test_glu_bwd(void **state)
+{
+    (void)state;
+    enum { N = 9001 };
+    float *g = nbt_random(N, 1, 3.0), *u = nbt_random(N, 2, 1.0), *dh = nbt_random(N, 3, 1.0);
+    g[0] = 1e15f; /* its square is finite */
+    g[1] = -1e15f;
+    g[2] = 0.0f;
+    g[3] = -95.0f;
+    g[4] = 88.5f;
+    g[5] = -88.5f;
+    g[6] = -12.0f;
+    NBT_FOR_LEVELS(l, 2)
+    for (nb_act a = NB_ACT_SILU; a <= NB_ACT_GELU_ERF; a++) {
+        float *dg = nbt_floats(N), *du = nbt_floats(N), *h = nbt_floats(N), *h2 = nbt_floats(N);
+        nb_glu_bwd_args b = {l.q, a, N, g, u, dh, dg, du, h};
+        l.k.glu_bwd(&b);
+        nb_glu_args c = {l.q, a, N, g, u, h2};
+        l.k.glu(&c);
+        assert_true(nbt_same_bits(h, h2, N));
+        for (int i = 0; i < N; i++) {
+            const double x = (double)g[i], y = fabs(x) < 1e3 ? x : copysign(1e3, x);
+            const double d = (double)dh[i], v = (double)u[i],
+                         f = fabs(x) < 1e3 ? act(a, x) : fmax(x, 0);
+            const double s = slope(a, y), slack = 6 + 6 * fabs(y) * (1 + y * y);
+            nbt_within("du", fabs((double)du[i] - d * f), ULP * slack * fabs(d * f) + 1e-37);
+            /* the slope's terms may cancel: their roundings count in full */
+            nbt_within("dg", fabs((double)dg[i] - d * v * s),
+                       ULP * fabs(d * v) * (8 + fmin(slack, 100) * fabs(s)) + 1e-37);
+        }
+        nbi_free(dg);
+        nbi_free(du);
+        nbi_free(h);
+        nbi_free(h2);
+    }
+    nbi_free(g);
+    nbi_free(u);
+    nbi_free(dh);
+}
+
 static void test_rope(void **state)
 {
     (void)state;
@@ -325,10 +377,14 @@ static void test_threads_same_bits(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rmsnorm),    cmocka_unit_test(test_rmsnorm_large),
-        cmocka_unit_test(test_glu),        cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_small_ones), cmocka_unit_test(test_dropout),
-        cmocka_unit_test(test_embedding),  cmocka_unit_test(test_threads_same_bits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rmsnorm),
+                                       cmocka_unit_test(test_rmsnorm_large),
+                                       cmocka_unit_test(test_glu),
+                                       cmocka_unit_test(test_glu_bwd),
+                                       cmocka_unit_test(test_rope),
+                                       cmocka_unit_test(test_small_ones),
+                                       cmocka_unit_test(test_dropout),
+                                       cmocka_unit_test(test_embedding),
+                                       cmocka_unit_test(test_threads_same_bits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -221,16 +221,55 @@ int nbi_io_free_bytes(const char *path, uint64_t *bytes)
     GUARDED(free_bytes(path, bytes));
 }
 
-void *nbi_io_map(int fd, size_t n)
+static void *map(int fd, size_t n, int protection, int flags)
 {
     int what = verdict();
     if (what == FAIL) {
         give_errno();
         return NULL;
     }
-    void *p = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
+    void *p = mmap(NULL, n, protection, flags, fd, 0);
     die_if(what);
     return p == MAP_FAILED ? NULL : p;
+}
+
+void *nbi_io_map(int fd, size_t n)
+{
+    return map(fd, n, PROT_READ, MAP_PRIVATE);
+}
+
+void *nbi_io_map_shared(int fd, size_t n)
+{
+    return map(fd, n, PROT_READ | PROT_WRITE, MAP_SHARED);
+}
+
+static int reserve(int fd, size_t n)
+{
+    /* the error comes back as the result, errno stays */
+    int e = posix_fallocate(fd, 0, (off_t)n);
+    if (e == 0)
+        return 0;
+    errno = e;
+    return -1;
+}
+
+int nbi_io_reserve(int fd, size_t n)
+{
+    GUARDED(reserve(fd, n));
+}
+
+void nbi_io_drop(void *p, size_t n)
+{
+    (void)madvise(p, n, MADV_DONTNEED);
+}
+
+void nbi_io_fetch(void *p, size_t n)
+{
+#ifdef MADV_POPULATE_WRITE
+    (void)madvise(p, n, MADV_POPULATE_WRITE);
+#else
+    (void)madvise(p, n, MADV_WILLNEED);
+#endif
 }
 
 void nbi_io_unmap(void *p, size_t n)

@@ -33,6 +33,15 @@ int nbi_io_lock(int fd);
 int nbi_io_free_bytes(const char *path, uint64_t *bytes);
 /* Read-only private mapping, or NULL with errno. n > 0. */
 void *nbi_io_map(int fd, size_t n);
+/* Shared mapping for reading and writing. */
+void *nbi_io_map_shared(int fd, size_t n);
+/* Gives the file n bytes with all blocks allocated (posix_fallocate). */
+int nbi_io_reserve(int fd, size_t n);
+/* Takes pages of a mapping out of the resident set; a shared one keeps what was written. Advice:
+ * failure changes nothing but the memory in use, so it is not reported. */
+void nbi_io_drop(void *p, size_t n);
+/* Brings pages of a writable mapping in, all at once where the system can. Advice as well. */
+void nbi_io_fetch(void *p, size_t n);
 void nbi_io_unmap(void *p, size_t n);
 
 typedef enum nbi_io_fault {

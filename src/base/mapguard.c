@@ -34,8 +34,9 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
         if (at < atomic_load(&table[i].begin) || at >= end)
             continue;
         void *page = (void *)(at & ~(page_size - 1)); /* mappings start on a page */
-        if (mmap(page, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-            MAP_FAILED)
+        /* writable whatever it was: the access that brought us here may be a write */
+        if (mmap(page, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+                 -1, 0) == MAP_FAILED)
             break;
         atomic_store(&table[i].hit, true);
         errno = saved;

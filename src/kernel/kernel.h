@@ -35,6 +35,7 @@
     X(embed, nb_embed_fn)                                                                          \
     X(embed_bwd, nb_embed_bwd_fn)                                                                  \
     X(adamw, nb_adamw_fn)                                                                          \
+    X(adamw8, nb_adamw8_fn)                                                                        \
     X(sumsq, nb_sumsq_fn)
 
 typedef struct nb_kernels {

@@ -446,6 +446,50 @@ NBI_INLINE void vu2_store_high16(uint16_t *p, vu a, vu b)
     vu_store_low16(p + NBI_W, b >> 16);
 }
 #endif
+/* Bytes widened, and the low byte of each lane. */
+NBI_INLINE vi vi_load_u8(const uint8_t *p)
+{
+#if NBI_W == 16
+    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i_u *)p));
+#elif NBI_W == 8
+    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i_u *)p));
+#else
+    return (vi){p[0], p[1], p[2], p[3]};
+#endif
+}
+NBI_INLINE void vi_store_u8(uint8_t *p, vi v)
+{
+#if NBI_W == 16
+    _mm_storeu_si128((__m128i_u *)p, _mm512_cvtepi32_epi8((__m512i)v));
+#elif NBI_W == 8
+    const __m256i low = _mm256_and_si256((__m256i)v, _mm256_set1_epi32(255));
+    const __m256i w = _mm256_packus_epi32(low, low);
+    const __m128i h = _mm_unpacklo_epi64(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+    _mm_storel_epi64((__m128i_u *)p, _mm_packus_epi16(h, h));
+#else
+    for (int i = 0; i < NBI_W; i++)
+        p[i] = (uint8_t)v[i];
+#endif
+}
+
+/* table[i] of each lane, 0 <= i < 16. */
+NBI_INLINE vf vf_pick(const float table[16], vi i)
+{
+#if NBI_W == 16
+    return (vf)_mm512_permutexvar_ps((__m512i)i, _mm512_loadu_ps(table));
+#elif NBI_W == 8
+    const __m256 lo = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)i);
+    const __m256 hi = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), (__m256i)i);
+    return (vf)_mm256_blendv_ps(lo, hi, _mm256_castsi256_ps(_mm256_slli_epi32((__m256i)i, 28)));
+#else
+    return (vf){table[i[0]], table[i[1]], table[i[2]], table[i[3]]};
+#endif
+}
+
+NBI_INLINE vf vf_abs(vf x)
+{
+    return (vf)((vi)x & 0x7fffffff);
+}
 
 /* Nearest bf16 values, ties to even, NaN kept. */
 NBI_INLINE vf vf_round_bf16(vf x)

@@ -3,6 +3,7 @@
 #ifndef NB_OPTIM_H
 #define NB_OPTIM_H
 
+#include "base/pagefile.h"
 #include "kernel/kernel.h"
 #include "tensor/param.h"
 
@@ -13,38 +14,83 @@ typedef struct nb_optim_config {
 
 typedef struct nb_optim nb_optim;
 
-/* An optimizer: one file and one line in optim.c. */
+enum {
+    NB_OPTIM_STATES = 4,
+    /* elements of a tensor that are stepped at once; a multiple of every state's block */
+    NB_OPTIM_PIECE = 1 << 18
+};
+/* Most bytes of paged state that are resident at any time, whatever its size. */
+#define NB_OPTIM_PAGED_RESIDENT ((size_t)8 << 20)
+
+/* One state of a tensor of n elements: ceil(n / block) values, zero at the start. */
+typedef struct nb_optim_state {
+    const char *name; /* for checkpoints: "exp_avg"; NULL ends a list */
+    nb_dtype dtype;
+    int64_t block;
+} nb_optim_state;
+
+/* A run of elements of one tensor with its states. */
+typedef struct nb_optim_piece {
+    const nb_param *param;
+    int64_t from, n;              /* from is a multiple of NB_OPTIM_PIECE */
+    bool small;                   /* states are kind->small */
+    void *state[NB_OPTIM_STATES]; /* of this piece, 64-byte aligned */
+    double lr, grad_scale;
+} nb_optim_piece;
+
+/* An optimizer: one file, and its names in optim.c. */
 typedef struct nb_optim_kind {
-    const char *name; /* "adamw_torch" */
-    /* f32 state tensors a parameter: names for checkpoints ("exp_avg", "exp_avg_sq") */
-    int n_states;
-    const char *const *state_names;
-    void (*step)(nb_optim *o, const nb_param *p, float *const *states, double lr,
-                 double grad_scale);
+    nb_optim_state states[NB_OPTIM_STATES + 1];
+    int64_t small_n; /* tensors of fewer elements hold `small` instead; 0: none do */
+    nb_optim_state small[NB_OPTIM_STATES + 1];
+    void (*step)(const nb_optim *o, const nb_optim_piece *p);
+    bool wants_books;
 } nb_optim_kind;
 
-struct nb_optim {
+/* What a name stands for. Paged: the same updates bit for bit, but the state lives in a file. */
+typedef struct nb_optim_choice {
+    const char *name; /* as users type it: "paged_adamw_8bit" */
     const nb_optim_kind *kind;
+    bool paged;
+} nb_optim_choice;
+
+/* Memory of an optimizer: NB_MEM_OPTIMIZER or mapped bytes that stay, and bytes on disk. */
+typedef struct nb_optim_bytes {
+    size_t resident, paged;
+} nb_optim_bytes;
+
+struct nb_optim {
+    const nb_optim_choice *choice;
     nb_optim_config config;
     const nb_exec *exec;
     const nb_param_list *params; /* borrowed, fixed */
-    float **states;              /* [params->n * kind->n_states], zeroed at open */
+    unsigned char *data;         /* all states: see state_walk.h */
+    nbi_pagefile pages;          /* holds data when the choice is paged */
+    nb_dynamic8 *books;          /* signed, unsigned; NULL unless the kind wants them */
     int64_t step;                /* updates done */
 };
 
-/* By name or alias, NULL when unknown. *note (may be NULL): what differs from what the name
- * promises, for the log, or NULL. */
-const nb_optim_kind *nb_optim_find(const char *name, const char **note);
-/* Bytes of state for these parameters. */
-size_t nb_optim_state_bytes(const nb_optim_kind *kind, const nb_param_list *params);
-/* HF's names; aliases resolve to the same kind ("adamw_torch_fused", "adamw_hf"). NB_CONFIG with
- * the list when unknown. */
+/* By HF's name, NULL when unknown; several names stand for the same ("adamw_torch_fused"). */
+const nb_optim_choice *nb_optim_find(const char *name);
+/* "adamw_torch, adamw_torch_fused, ..." */
+void nb_optim_list(char *buf, size_t size);
+/* What nb_optim_open will take for these parameters; only their n is looked at. */
+nb_optim_bytes nb_optim_memory(const nb_optim_choice *choice, const nb_param_list *params);
+/* page_dir: folder for the file of paged state, may be NULL for the others. NB_CONFIG with the list
+ * when the name is unknown; NB_IO when the disk has no room. */
 nb_status nb_optim_open(nb_optim **out, const char *name, const nb_optim_config *config,
-                        const nb_exec *exec, const nb_param_list *params,
+                        const nb_exec *exec, const nb_param_list *params, const char *page_dir,
                         nb_error *err) NB_MUST_CHECK;
 void nb_optim_close(nb_optim **o);
-/* One update of all parameters with gradients multiplied by grad_scale. */
-void nb_optim_update(nb_optim *o, double lr, double grad_scale);
+/* One update of all parameters with gradients multiplied by grad_scale. NB_IO when the disk of
+ * paged state fails; parameters and state are then unusable. */
+nb_status nb_optim_update(nb_optim *o, double lr, double grad_scale, nb_error *err) NB_MUST_CHECK;
+/* The states that parameter i holds: a list that ends with a NULL name. */
+const nb_optim_state *nb_optim_states(const nb_optim *o, size_t i);
+/* Copies state j of parameter i out or in; *values holds all its elements. */
+void nb_optim_get_state(const nb_optim *o, size_t i, int j, void *values);
+void nb_optim_set_state(nb_optim *o, size_t i, int j, const void *values);
+
 void nb_optim_zero_grads(const nb_param_list *params);
 /* Global 2-norm over all gradients in f64, summed in parameter order. */
 double nb_grad_norm(const nb_exec *exec, const nb_param_list *params);

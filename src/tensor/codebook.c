@@ -32,18 +32,45 @@ static float spaced(int i, int n)
     return i < n / 2 ? fmaf(step, (float)i, 0.1f) : fmaf(-step, (float)(n - 1 - i), 1.0f);
 }
 
+/* The entries above 0 of powers[0..6], n << e of them for power e, and 1 behind them. */
+static void positive_half(float *map, int n)
+{
+    static const float powers[7] = {1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f};
+    for (int e = 0; e < 7; e++, n *= 2)
+        for (int i = 0; i < n; i++)
+            *map++ = (spaced(i, n + 1) + spaced(i + 1, n + 1)) / 2.0f * powers[e];
+    *map = 1.0f;
+}
+
 void nb_dynamic_map_signed(float map[256])
 {
+    positive_half(map + 128, 1);
     map[127] = 0.0f;
-    map[255] = 1.0f;
-    /* 2^e fractions of a power of ten, from the largest down; the negative half mirrors */
-    static const float powers[7] = {1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f};
-    for (int e = 0; e < 7; e++) {
-        const int n = 1 << e;
-        for (int i = 0; i < n; i++) {
-            const float mean = (spaced(i, n + 1) + spaced(i + 1, n + 1)) / 2.0f;
-            map[127 + n + i] = mean * powers[e];
-            map[127 - n - i] = -map[127 + n + i];
-        }
+    for (int i = 0; i < 127; i++)
+        map[126 - i] = -map[128 + i];
+}
+
+void nb_dynamic_map_unsigned(float map[256])
+{
+    map[0] = 0.0f;
+    positive_half(map + 1, 2);
+}
+
+void nb_dynamic8_init(nb_dynamic8 *t, bool is_signed)
+{
+    *t = (nb_dynamic8){.value = {0}};
+    (is_signed ? nb_dynamic_map_signed : nb_dynamic_map_unsigned)(t->value);
+    const float *v = t->value + (is_signed ? 127 : 0);
+    for (int g = 0, at = 0, n; g < NB_DYNAMIC8_GROUPS; g++, at += n) {
+        n = g == 0 || g == NB_DYNAMIC8_GROUPS - 1 ? 1 : is_signed ? 1 << (g - 1) : 1 << g;
+        const double step = n > 1 ? ((double)v[at + n - 1] - (double)v[at]) / (n - 1) : 0;
+        t->from[g] = v[at];
+        t->step[g] = (float)step;
+        t->per[g] = n > 1 ? (float)(1 / step) : 0.0f;
+        t->range[g] = (float)(n * step);
+        t->first[g] = (float)at;
+        t->last[g] = (float)(at + n - 1);
+        if (g > 0)
+            t->bound[g - 1] = (v[at - 1] + v[at]) * 0.5f;
     }
 }

@@ -96,8 +96,7 @@ static nb_status derive_lora(nb_recipe *r, nb_error *err)
 
 static nb_status derive_rates(nb_recipe *r, nb_error *err)
 {
-    const char *note = NULL;
-    char names[200];
+    char names[300];
     if (!nb_recipe_given(r, "learning_rate"))
         r->learning_rate = r->method == NB_METHOD_FULL ? 2e-5 : 2e-4;
     if (!nb_recipe_given(r, "gradient_accumulation_steps"))
@@ -115,14 +114,11 @@ static nb_status derive_rates(nb_recipe *r, nb_error *err)
                         "lr_scheduler_type: \"%s\" is not known, expected one of %s", r->schedule,
                         names);
     }
-    if (!nb_optim_find(r->optim, &note))
-        return nbi_fail(err, NB_CONFIG,
-                        "optim: \"%s\" is not known; adamw_torch and its relatives are, such as "
-                        "adamw_torch_fused, paged_adamw_32bit, adamw_8bit",
-                        r->optim);
-    if (note)
-        NBI_TRY(nbi_recipe_note(r, NB_LOG_NOTE, err, "optim: %s: the same updates; %s", r->optim,
-                                note));
+    if (!nb_optim_find(r->optim)) {
+        nb_optim_list(names, sizeof names);
+        return nbi_fail(err, NB_CONFIG, "optim: \"%s\" is not known, expected one of %s", r->optim,
+                        names);
+    }
     return NB_OK;
 }
 

@@ -178,7 +178,8 @@ static nb_status open_engine(nbi_run *run, nb_error *err)
 {
     const nb_recipe *r = run->r;
     nb_model *m = run->parts.model;
-    NBI_TRY(nb_optim_open(&run->optim, r->optim, &r->optim_config, &m->exec, run->params, err));
+    NBI_TRY(nb_optim_open(&run->optim, r->optim, &r->optim_config, &m->exec, run->params,
+                          r->output_dir, err));
     run->max_rows = nbi_batching_max_tokens(&run->batching);
     if (run->eval && run->eval->max_tokens > run->max_rows)
         run->max_rows = run->eval->max_tokens;

@@ -113,7 +113,7 @@ nb_status nbi_run_step(nbi_run *run, nb_error *err)
     run->loss = sum / (double)trained;
     run->grad_norm = norm;
     run->lr = r->learning_rate * run->schedule(run->step, run->warmup, run->total);
-    nb_optim_update(run->optim, run->lr, nb_clip_scale(norm, r->max_grad_norm));
+    NBI_TRY(nb_optim_update(run->optim, run->lr, nb_clip_scale(norm, r->max_grad_norm), err));
     run->moved = run->moved || run->lr > 0;
     run->step++;
     return NB_OK;

@@ -128,6 +128,7 @@ typedef struct worst {
 
 static void one_step(peft_case *c, nb_optim *o, int64_t s, const nbi_json *hyper, worst *w)
 {
+    nb_error err = {0};
     const nbi_json *e = nbi_json_at(nbi_json_get(c->run, "steps"), (size_t)s);
     nb_schedule_fn *schedule = nb_schedule_find(nbi_json_get(hyper, "lr_scheduler_type")->text);
     double total = oracle_number(hyper, "steps", 10);
@@ -151,7 +152,8 @@ static void one_step(peft_case *c, nb_optim *o, int64_t s, const nbi_json *hyper
     w->loss = oracle_worse(w->loss, fabs(l.sum / (double)l.tokens - loss64));
     w->norm = oracle_worse(w->norm, fabs(norm - norm64) / norm64);
     w->lr = oracle_worse(w->lr, fabs(lr - oracle_number(e, "lr", NAN)));
-    nb_optim_update(o, lr, nb_clip_scale(norm, oracle_number(hyper, "max_grad_norm", 0)));
+    double clip = nb_clip_scale(norm, oracle_number(hyper, "max_grad_norm", 0));
+    NBT_OK(nb_optim_update(o, lr, clip, &err));
     oracle_batch_free(&b);
 }
 
@@ -166,7 +168,7 @@ static void run_steps(peft_case *c)
     worst w = {0};
     assert_true(nbi_json_to_f64(nbi_json_at(betas, 0), &config.beta1));
     assert_true(nbi_json_to_f64(nbi_json_at(betas, 1), &config.beta2));
-    NBT_OK(nb_optim_open(&o, "adamw_torch", &config, &c->m->exec, c->params, &err));
+    NBT_OK(nb_optim_open(&o, "adamw_torch", &config, &c->m->exec, c->params, NULL, &err));
     compare_logits(c, "logits_before");
     for (int64_t s = 0; s < (int64_t)oracle_number(hyper, "steps", 10); s++)
         one_step(c, o, s, hyper, &w);

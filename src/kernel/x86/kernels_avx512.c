@@ -11,3 +11,4 @@
 #include "kernel/loss_tmpl.h"
 #include "kernel/optim_tmpl.h"
 #include "kernel/quant_tmpl.h"
+#include "kernel/optim8_tmpl.h"

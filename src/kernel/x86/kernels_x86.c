@@ -24,6 +24,7 @@
     X(attention_bwd)                                                                               \
     X(cross_entropy)                                                                               \
     X(adamw)                                                                                       \
+    X(adamw8)                                                                                      \
     X(sumsq)
 
 /* Operations with a version for dot products of bf16, and for tiles. */

@@ -8,6 +8,7 @@
 #include "nibble/inspect.h"
 #include "nibble/log.h"
 #include "nibble/model.h"
+#include "nibble/plan.h"
 #include "nibble/recipe.h"
 #include "nibble/rows.h"
 #include "nibble/status.h"

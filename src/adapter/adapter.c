@@ -39,7 +39,7 @@ void nb_adapter_close(nb_adapter **out)
 }
 
 static nb_status param_new(nb_param **out, const char *module, const char *suffix, int64_t rows,
-                           int64_t cols, bool trainable, nb_error *err)
+                           int64_t cols, bool sketch, bool trainable, nb_error *err)
 {
     size_t n, bytes;
     nbi_strbuf name = {0};
@@ -57,6 +57,10 @@ static nb_status param_new(nb_param **out, const char *module, const char *suffi
     p->shape[0] = rows;
     p->shape[1] = cols;
     p->n = (int64_t)n;
+    if (sketch && p->name) {
+        *out = p;
+        return NB_OK;
+    }
     p->value = nbi_calloc(NBI_MEM_ADAPTER, n, sizeof(float));
     p->grad = trainable ? nbi_calloc(NBI_MEM_GRADIENTS, n, sizeof(float)) : NULL;
     if (!p->name || !p->value || (trainable && !p->grad)) {
@@ -70,7 +74,7 @@ static nb_status param_new(nb_param **out, const char *module, const char *suffi
 static nb_status add_param(nb_adapter *a, nb_param **slot, const char *module, const char *suffix,
                            int64_t rows, int64_t cols, bool trainable, nb_error *err)
 {
-    NBI_TRY(param_new(slot, module, suffix, rows, cols, trainable, err));
+    NBI_TRY(param_new(slot, module, suffix, rows, cols, a->sketch, trainable, err));
     if (!nbi_array_push(&a->params, *slot)) {
         param_free(*slot);
         return nbi_fail_nomem(err, "adapter", sizeof(*slot));
@@ -103,10 +107,11 @@ static nb_status open_shared(nb_adapter *a, nb_error *err)
         return NB_OK;
     for (size_t i = 0; i < a->n_sites; i++)
         in = a->sites[i].site->in > in ? a->sites[i].site->in : in;
+    a->scratch_bytes = (size_t)in * NBI_LORA_CHUNK * sizeof(float);
+    if (a->sketch)
+        return NB_OK;
     s->rows = nbi_calloc(NBI_MEM_SCRATCH, (size_t)in * NBI_LORA_CHUNK, sizeof(float));
-    return s->rows ? NB_OK
-                   : nbi_fail_nomem(err, "adapter scratch",
-                                    (unsigned long long)in * NBI_LORA_CHUNK * sizeof(float));
+    return s->rows ? NB_OK : nbi_fail_nomem(err, "adapter scratch", a->scratch_bytes);
 }
 
 static nb_status build(nb_adapter *a, const nb_lora_config *config, uint64_t seed, bool trainable,
@@ -131,19 +136,32 @@ static nb_status build(nb_adapter *a, const nb_lora_config *config, uint64_t see
     return st == NB_OK ? open_shared(a, err) : st;
 }
 
-nb_status nbi_adapter_build(nb_adapter **out, nb_model *m, const nb_lora_config *config,
-                            uint64_t seed, bool trainable, bool strict, nb_error *err)
+static nb_status make(nb_adapter **out, nb_model *m, const nb_lora_config *config, uint64_t seed,
+                      bool sketch, bool trainable, bool strict, nb_error *err)
 {
     *out = NULL;
     nb_adapter *a = nbi_calloc(NBI_MEM_ADAPTER, 1, sizeof(*a));
     if (!a)
         return nbi_fail_nomem(err, "adapter", sizeof(*a));
     a->model = m;
+    a->sketch = sketch;
     nb_status st = build(a, config, seed, trainable, strict, err);
     if (st != NB_OK)
         nb_adapter_close(&a);
     *out = a;
     return st;
+}
+
+nb_status nbi_adapter_build(nb_adapter **out, nb_model *m, const nb_lora_config *config,
+                            uint64_t seed, bool trainable, bool strict, nb_error *err)
+{
+    return make(out, m, config, seed, false, trainable, strict, err);
+}
+
+nb_status nb_adapter_sketch(nb_adapter **out, nb_model *m, const nb_lora_config *config,
+                            bool strict, nb_error *err)
+{
+    return make(out, m, config, 0, true, true, strict, err);
 }
 
 /* FNV-1a: the random stream of a matrix depends on its name alone. */

@@ -24,7 +24,15 @@ typedef struct nb_adapter {
     size_t n_sites;
     int64_t n_parameters;
     struct nb_lora_shared *shared; /* see lora.h */
+    bool sketch;                   /* sizes only: no values, no gradients, no scratch */
+    size_t scratch_bytes;          /* of what the sites share */
 } nb_adapter;
+
+/* An adapter on a model without weights (model/sketch.h): sites, parameters without memory, and
+ * hooks that know the size of their state. For plans; closed with nb_adapter_close. `strict` as for
+ * a new one, false for what an adapter folder says. */
+nb_status nb_adapter_sketch(nb_adapter **out, nb_model *m, const nb_lora_config *config,
+                            bool strict, nb_error *err) NB_MUST_CHECK;
 
 /* New LoRA on a model: A ~ U(-1/sqrt(in), 1/sqrt(in)) keyed by seed and module name, B = 0 (PEFT's
  * default). Hooks are attached to the sites until close. `seed` also keys dropout. */

@@ -188,6 +188,7 @@ static nb_status verify_tensors(const nb_adapter *a, const nb_safetensors *st, n
         if (!t)
             return nbi_fail(err, NB_IO, "the saved adapter lacks tensor %s", a->params.v[i]->name);
         NBI_TRY(verify_tensor(a->params.v[i], t, err));
+        nb_safetensors_release(st, t);
     }
     return nb_safetensors_check(st, err);
 }

@@ -2,6 +2,9 @@
 #include "base/alloc.h"
 
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -190,6 +193,43 @@ char *nbi_strdup(nbi_memtag tag, const char *s)
 void nb_free(void *p)
 {
     nbi_free(p);
+}
+
+size_t nbi_mem_footprint(size_t n)
+{
+    const size_t page = 4096, chunk = 16; /* malloc's own head and rounding */
+    size_t unit = is_mapped(n) ? page : chunk, head = is_mapped(n) ? ALIGN : ALIGN + chunk, total;
+    if (!nbi_add_size(n, head + unit - 1, &total))
+        return SIZE_MAX;
+    return total / unit * unit;
+}
+
+void nbi_mem_populate(void *p)
+{
+    header *h = p ? header_of(p) : NULL;
+    if (!h || UNDER_ASAN)
+        return;
+    size_t total = h->size + ALIGN;
+    if (!is_mapped(h->size))
+        return;
+#ifdef MADV_HUGEPAGE
+    (void)madvise(h, total, MADV_HUGEPAGE);
+#endif
+#ifdef MADV_POPULATE_WRITE
+    if (madvise(h, total, MADV_POPULATE_WRITE) == 0)
+        return;
+#endif
+    /* older systems: one write a page */
+    volatile unsigned char *b = (volatile unsigned char *)h;
+    for (size_t i = 0; i < total; i += 4096)
+        b[i] = b[i];
+}
+
+void nbi_mem_trim(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }
 
 const char *nbi_memtag_text(nbi_memtag tag)

@@ -1,33 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include "base/alloc.h"
 #include "base/fail.h"
-#include "base/io.h"
+#include "base/procfile.h"
 #include "device/device.h"
 
 enum { MAX_THREADS = 1024 };
-
-/* A small text file, cut at size - 1 bytes; false when it cannot be read. */
-static bool read_small(const char *path, char *buf, size_t size)
-{
-    int fd = nbi_io_open(path, O_RDONLY, 0);
-    if (fd < 0)
-        return false;
-    size_t n = 0;
-    while (n + 1 < size) {
-        long got = nbi_io_read(fd, buf + n, size - 1 - n);
-        if (got <= 0)
-            break;
-        n += (size_t)got;
-    }
-    buf[n] = '\0';
-    (void)nbi_io_close(fd);
-    return n > 0;
-}
 
 /* CPUs granted by quota/period, rounded up; 0: no limit. */
 static int quota_cpus(long long quota, long long period)
@@ -38,55 +18,38 @@ static int quota_cpus(long long quota, long long period)
     return n > MAX_THREADS ? MAX_THREADS : (int)n;
 }
 
-/* "max 100000" or "150000 100000" of control groups version 2. */
-static int quota_v2(const char *folder)
-{
-    char path[4200], text[128];
-    long long quota, period;
-    snprintf(path, sizeof(path), "/sys/fs/cgroup%s/cpu.max", folder);
-    if (!read_small(path, text, sizeof(text)) ||
-        sscanf(text, "%19lld %19lld", &quota, &period) != 2)
-        return 0;
-    return quota_cpus(quota, period);
-}
-
 static int quota_v1(void)
 {
     char text[64];
-    if (!read_small("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", text, sizeof(text)))
+    if (!nbi_read_small("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", text, sizeof(text)))
         return 0;
     long long quota = strtoll(text, NULL, 10);
-    if (!read_small("/sys/fs/cgroup/cpu/cpu.cfs_period_us", text, sizeof(text)))
+    if (!nbi_read_small("/sys/fs/cgroup/cpu/cpu.cfs_period_us", text, sizeof(text)))
         return 0;
     return quota_cpus(quota, strtoll(text, NULL, 10));
+}
+
+/* "max 100000" or "150000 100000" of control groups version 2; the least one counts. */
+static void quota_v2(void *least, const char *folder)
+{
+    char path[4500], text[128];
+    long long quota, period;
+    int *n = least;
+    snprintf(path, sizeof(path), "%s/cpu.max", folder);
+    if (!nbi_read_small(path, text, sizeof(text)) ||
+        sscanf(text, "%19lld %19lld", &quota, &period) != 2)
+        return;
+    int cpus = quota_cpus(quota, period);
+    if (cpus > 0 && (*n == 0 || cpus < *n))
+        *n = cpus;
 }
 
 /* The least quota from this process's group up to the root; 0: none. */
 static int cgroup_cpus(void)
 {
-    char text[4096], *folder = NULL;
     int least = quota_v1();
-    if (read_small("/proc/self/cgroup", text, sizeof(text))) {
-        folder = strstr(text, "0::/");
-        if (folder) {
-            folder += 3;
-            folder[strcspn(folder, "\n")] = '\0';
-        }
-    }
-    char root[] = "";
-    if (!folder)
-        folder = root;
-    for (;;) {
-        if (strcmp(folder, "/") == 0)
-            folder[0] = '\0';
-        int n = quota_v2(folder);
-        if (n > 0 && (least == 0 || n < least))
-            least = n;
-        char *slash = strrchr(folder, '/');
-        if (!slash)
-            return least;
-        *slash = '\0';
-    }
+    nbi_cgroup_walk("", NULL, quota_v2, &least);
+    return least;
 }
 
 int nb_device_cpu_count(void)

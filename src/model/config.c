@@ -23,13 +23,15 @@ static nb_status need_i64(const nbi_json *doc, const char *where, const char *ke
 }
 
 static nb_status find_family(nb_model_config *c, const nbi_json *doc, const char *where,
-                             nb_error *err)
+                             bool planned, nb_error *err)
 {
     const char *type = NULL;
     NBI_TRY(nbi_json_get_str(doc, where, "model_type", &type, err));
     if (!type)
         return nbi_fail(err, NB_FORMAT, "%s: lacks model_type", where);
     c->family = nb_family_find(type);
+    if (!c->family && planned)
+        c->family = nb_family_find_planned(type);
     if (c->family) {
         strncpy(c->model_type, type, sizeof c->model_type - 1);
         return NB_OK;
@@ -196,12 +198,12 @@ static nb_status refuse_variants(const nbi_json *doc, const char *where, nb_erro
     return NB_OK;
 }
 
-static nb_status read_document(nb_model_config *c, const char *where, nb_error *err)
+static nb_status read_document(nb_model_config *c, const char *where, bool planned, nb_error *err)
 {
     const nbi_json *doc = c->raw;
     if (doc->type != NBI_JT_OBJECT)
         return nbi_fail(err, NB_FORMAT, "%s: is not a JSON object", where);
-    NBI_TRY(find_family(c, doc, where, err));
+    NBI_TRY(find_family(c, doc, where, planned, err));
     NBI_TRY(check_architecture(c, doc, where, err));
     NBI_TRY(nbi_config_quant(c, doc, where, err));
     NBI_TRY(read_shape(c, doc, where, err));
@@ -239,14 +241,14 @@ static nb_status read_generation(nb_model_config *c, const char *path, nb_error 
 }
 
 static nb_status read_both(nb_model_config *c, const char *config, const char *generation,
-                           nb_error *err)
+                           bool planned, nb_error *err)
 {
     memset(c, 0, sizeof *c);
     c->bos = -1;
     nbi_arena_init(&c->arena, NBI_MEM_OTHER);
     nb_status s = nbi_json_parse_file(&c->arena, config, NBI_CONFIG_MAX_BYTES, &c->raw, err);
     if (s == NB_OK)
-        s = read_document(c, config, err);
+        s = read_document(c, config, planned, err);
     if (s == NB_OK && generation && nbi_path_exists(generation))
         s = read_generation(c, generation, err);
     if (s != NB_OK)
@@ -256,7 +258,15 @@ static nb_status read_both(nb_model_config *c, const char *config, const char *g
 
 nb_status nb_config_read_file(nb_model_config *c, const char *path, nb_error *err)
 {
-    return read_both(c, path, NULL, err);
+    return read_both(c, path, NULL, false, err);
+}
+
+nb_status nb_config_read_planned(nb_model_config *c, const char *path, bool *trainable,
+                                 nb_error *err)
+{
+    NBI_TRY(read_both(c, path, NULL, true, err));
+    *trainable = nb_family_find(c->model_type) != NULL;
+    return NB_OK;
 }
 
 nb_status nb_config_read(nb_model_config *c, const char *dir, nb_error *err)
@@ -273,7 +283,7 @@ nb_status nb_config_read(nb_model_config *c, const char *dir, nb_error *err)
         s = nbi_fail(err, NB_NOTFOUND, "%s: no config.json in it, so it is not a model folder",
                      dir);
     else
-        s = read_both(c, config, generation, err);
+        s = read_both(c, config, generation, false, err);
     nbi_free(config);
     nbi_free(generation);
     return s;

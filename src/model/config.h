@@ -48,6 +48,7 @@ typedef struct nb_model_config {
     bool qk_norm; /* RMSNorm of q and k per head, before rope */
     nb_rope_config rope;
     int64_t sliding_window; /* 0: none */
+    int64_t experts, experts_used; /* MLPs of a layer and how many of them see a token; 0: one */
     unsigned char *sliding; /* [layers] 1: the layer uses the window; owned by `arena` */
     nb_dtype dtype;         /* of the stored weights as config.json says */
     int32_t bos, eos[NB_MAX_EOS];
@@ -64,6 +65,10 @@ typedef struct nb_model_config {
 nb_status nb_config_read(nb_model_config *c, const char *dir, nb_error *err) NB_MUST_CHECK;
 /* From a config.json by its path (for `init`, plans). */
 nb_status nb_config_read_file(nb_model_config *c, const char *path, nb_error *err) NB_MUST_CHECK;
+/* As nb_config_read_file, and takes families too that can be planned but not trained (mixtral);
+ * *trainable says which. */
+nb_status nb_config_read_planned(nb_model_config *c, const char *path, bool *trainable,
+                                 nb_error *err) NB_MUST_CHECK;
 void nb_config_free(nb_model_config *c);
 /* Writes the document back as read (transformers 4 or 5 spelling kept), with the dtype key set to
  * `dtype` and quantization_config dropped. */
@@ -93,6 +98,8 @@ typedef struct nb_family {
 
 extern const nb_family *const nb_families[]; /* NULL-terminated */
 const nb_family *nb_family_find(const char *model_type);
+/* Families whose shape is known but not their computation. */
+const nb_family *nb_family_find_planned(const char *model_type);
 /* "llama, mistral, ..." */
 void nb_family_list(nbi_strbuf *out);
 

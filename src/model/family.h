@@ -7,6 +7,7 @@
 
 extern const nb_family nbi_family_llama;
 extern const nb_family nbi_family_mistral;
+extern const nb_family nbi_family_mixtral; /* for plans */
 extern const nb_family nbi_family_qwen2;
 extern const nb_family nbi_family_qwen3;
 

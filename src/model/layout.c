@@ -157,16 +157,29 @@ nb_status nbi_layout_walk(const nb_model_config *c, nbi_tensor_visit *visit, voi
     return NB_OK;
 }
 
+int64_t nbi_part_copies(const nb_model_config *c, nbi_part part)
+{
+    bool mlp = part == NBI_PART_GATE || part == NBI_PART_UP || part == NBI_PART_DOWN;
+    return mlp && c->experts > 0 ? c->experts : 1;
+}
+
+typedef struct counter {
+    const nb_model_config *c;
+    int64_t n;
+} counter;
+
 static nb_status count(void *user, const nbi_tensor_spec *s, nb_error *err)
 {
+    counter *v = user;
     (void)err;
-    *(int64_t *)user += s->rank == 2 ? s->shape[0] * s->shape[1] : s->shape[0];
+    v->n +=
+        nbi_part_copies(v->c, s->part) * (s->rank == 2 ? s->shape[0] * s->shape[1] : s->shape[0]);
     return NB_OK;
 }
 
 int64_t nb_config_parameters(const nb_model_config *c)
 {
-    int64_t n = 0;
-    nb_status s = nbi_layout_walk(c, count, &n, NULL);
-    return s == NB_OK ? n : 0;
+    counter v = {c, c->layers * c->experts * c->hidden}; /* what chooses the experts */
+    nb_status s = nbi_layout_walk(c, count, &v, NULL);
+    return s == NB_OK ? v.n : 0;
 }

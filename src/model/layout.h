@@ -38,6 +38,9 @@ typedef struct nbi_tensor_spec {
 /* RMSNorm weights; every other part but the embedding is held by an nb_linear. */
 bool nbi_part_is_norm(nbi_part p);
 
+/* How often a layer has this part: the number of experts for the MLP of a mixture, else 1. */
+int64_t nbi_part_copies(const nb_model_config *c, nbi_part part);
+
 typedef nb_status nbi_tensor_visit(void *user, const nbi_tensor_spec *s, nb_error *err);
 /* Calls `visit` for each stored tensor in module order, weight before bias; a tied head is not
  * visited. Stops at the first failure and returns it. */

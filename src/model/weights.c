@@ -6,8 +6,6 @@
 #include "base/fail.h"
 #include "base/strbuf.h"
 
-#define LINEARS 7 /* in a block */
-
 void *nbi_model_own(nb_model *m, nbi_memtag tag, size_t n)
 {
     if (!nbi_array_reserve(&m->owned, 1))
@@ -67,12 +65,12 @@ static nb_status add_site(nb_model *m, nbi_part part, int64_t layer, nb_error *e
     return NB_OK;
 }
 
-static nb_status make_sites(nb_model *m, nb_error *err)
+nb_status nbi_model_make_sites(nb_model *m, nb_error *err)
 {
-    static const nbi_part parts[LINEARS] = {NBI_PART_Q,    NBI_PART_K,  NBI_PART_V,   NBI_PART_O,
+    static const nbi_part parts[NBI_LINEARS] = {NBI_PART_Q,    NBI_PART_K,  NBI_PART_V,   NBI_PART_O,
                                             NBI_PART_GATE, NBI_PART_UP, NBI_PART_DOWN};
     for (int64_t i = 0; i < m->config.layers; i++)
-        for (int p = 0; p < LINEARS; p++)
+        for (int p = 0; p < NBI_LINEARS; p++)
             NBI_TRY(add_site(m, parts[p], i, err));
     return add_site(m, NBI_PART_HEAD, -1, err);
 }
@@ -116,8 +114,7 @@ static nb_status check_unknown(const nbi_loader *l, nb_error *err)
     return NB_OK;
 }
 
-/* How the linear layers are held, from what was asked and what the folder is. */
-static nb_status choose_quant(nb_model *m, const nb_model_load *how, const nb_log *log,
+nb_status nbi_model_choose_quant(nb_model *m, const nb_model_load *how, const nb_log *log,
                               nb_error *err)
 {
     const nb_model_config *c = &m->config;
@@ -146,7 +143,7 @@ static nb_status allocate(nb_model *m, nbi_loader *l, nb_error *err)
 {
     size_t layers = (size_t)m->config.layers;
     m->blocks = nbi_calloc(NBI_MEM_OTHER, layers, sizeof *m->blocks);
-    m->sites = nbi_calloc(NBI_MEM_OTHER, layers * LINEARS + 1, sizeof *m->sites);
+    m->sites = nbi_calloc(NBI_MEM_OTHER, layers * NBI_LINEARS + 1, sizeof *m->sites);
     l->used = nbi_calloc(NBI_MEM_IO, nb_safetensors_count(m->files) + 1, 1);
     if (!m->blocks || !m->sites || !l->used)
         return nbi_fail_nomem(err, "the model", layers * sizeof *m->blocks);
@@ -173,7 +170,7 @@ static nb_status load_all(nb_model *m, const nb_model_load *how, nb_error *err)
     NBI_TRY(nb_safetensors_check(m->files, err));
     if (m->quant.load_in_4bit && !m->config.has_quant)
         nb_safetensors_release_all(m->files);
-    return make_sites(m, err);
+    return nbi_model_make_sites(m, err);
 }
 
 static nb_status open_model(nb_model *m, const char *dir, const nb_model_load *how,
@@ -183,7 +180,7 @@ static nb_status open_model(nb_model *m, const char *dir, const nb_model_load *h
     if (!m->dir)
         return nbi_fail_nomem(err, "a path", strlen(dir));
     NBI_TRY(nb_config_read(&m->config, dir, err));
-    NBI_TRY(choose_quant(m, how, log, err));
+    NBI_TRY(nbi_model_choose_quant(m, how, log, err));
     m->exec.compute = how->compute;
     nb_kernels_init(&m->exec.k, how->cpu_flags);
     NBI_TRY(nb_queue_open(&m->exec.q, how->threads, err));

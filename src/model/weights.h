@@ -14,6 +14,13 @@ typedef struct nbi_loader {
     int64_t found_quantised; /* linear layers that were stored in 4 bits */
 } nbi_loader;
 
+#define NBI_LINEARS 7 /* in a block */
+
+/* Fills m->sites (room for layers * NBI_LINEARS + 1) from the linear layers. */
+nb_status nbi_model_make_sites(nb_model *m, nb_error *err) NB_MUST_CHECK;
+/* How the linear layers are held, from what was asked and what the folder is. */
+nb_status nbi_model_choose_quant(nb_model *m, const nb_model_load *how, const nb_log *log,
+                                 nb_error *err) NB_MUST_CHECK;
 /* n bytes that live as long as the model. NULL: no memory. */
 void *nbi_model_own(nb_model *m, nbi_memtag tag, size_t n);
 /* Places one tensor; visitor of nbi_layout_walk, user is the loader. (weights_load.c) */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/fail.h"
 #include "base/log.h"
+#include "base/quantity.h"
 #include "train/row_layout.h"
 #include "train/trainer.h"
 
@@ -29,10 +30,7 @@ static nb_status check_recipe(nb_recipe *r, const nb_log *log, nb_error *err)
 static nb_status open_data(nbi_run *run, nb_error *err)
 {
     const nb_recipe *r = run->r;
-    nb_model_config config;
-    NBI_TRY(nb_config_read(&config, run->parts.dir, err));
-    int64_t vocab = config.vocab;
-    nb_config_free(&config);
+    int64_t vocab = run->plan.config.vocab;
     nb_data_config rows = r->data_config;
     rows.stop = run->hooks->stop;
     NBI_TRY(nb_dataset_load(&run->data, r->data, &rows, run->parts.tok, vocab, run->log, err));
@@ -123,19 +121,6 @@ static nb_status open_model(nbi_run *run, nb_error *err)
     return make_note(run, err);
 }
 
-/* "1,234,567" */
-static void grouped(int64_t n, char buf[32])
-{
-    char digits[32];
-    int len = snprintf(digits, sizeof(digits), "%lld", (long long)n), out = 0;
-    for (int i = 0; i < len; i++) {
-        if (i > 0 && (len - i) % 3 == 0)
-            buf[out++] = ',';
-        buf[out++] = digits[i];
-    }
-    buf[out] = 0;
-}
-
 static nb_status say_parameters(const nbi_run *run, nb_error *err)
 {
     const nbi_assembly *p = &run->parts;
@@ -144,8 +129,8 @@ static nb_status say_parameters(const nbi_run *run, nb_error *err)
         trained += run->params->v[i]->n;
     all += run->full ? 0 : trained;
     char a[32], b[32];
-    grouped(trained, a);
-    grouped(all, b);
+    nbi_format_grouped(trained, a);
+    nbi_format_grouped(all, b);
     nbi_log(run->log, NB_LOG_INFO, "trainable params: %s || all params: %s || trainable%%: %.4f", a,
             b, 100.0 * (double)trained / (double)all);
     if (run->full)
@@ -180,11 +165,10 @@ static nb_status open_engine(nbi_run *run, nb_error *err)
     nb_model *m = run->parts.model;
     NBI_TRY(nb_optim_open(&run->optim, r->optim, &r->optim_config, &m->exec, run->params,
                           r->output_dir, err));
-    run->max_rows = nbi_batching_max_tokens(&run->batching);
-    if (run->eval && run->eval->max_tokens > run->max_rows)
-        run->max_rows = run->eval->max_tokens;
-    nb_status st = nb_workspace_open(
-        &run->ws, m, &(nb_pass_plan){.max_rows = run->max_rows, .training = true}, err);
+    run->max_rows = run->plan.spec.max_rows;
+    nb_pass_plan pass = {
+        .max_rows = run->max_rows, .training = true, .recompute = run->plan.memory.recompute};
+    nb_status st = nb_workspace_open(&run->ws, m, &pass, err);
     if (st == NB_NOMEM)
         return nbi_fail_prefix(err, st,
                                "a micro-batch of up to %lld tokens (lower "
@@ -194,15 +178,44 @@ static nb_status open_engine(nbi_run *run, nb_error *err)
     return st;
 }
 
+nb_status nbi_run_open_rows(nbi_run *run, nb_error *err)
+{
+    NBI_TRY(open_data(run, err));
+    NBI_TRY(plan_updates(run, err));
+    run->plan.data = run->data;
+    run->plan.eval = run->eval;
+    run->plan.batching = &run->batching;
+    return NB_OK;
+}
+
+/* All memory is known here, before the weights are touched; a run that does not fit ends. */
+static nb_status plan_memory(nbi_run *run, nb_error *err)
+{
+    nbi_plan *p = &run->plan;
+    char peak[32], limit[32];
+    NBI_TRY(nbi_plan_make(p, run->parts.dir, run->total, err));
+    NBI_TRY(nbi_plan_check(p, err));
+    nbi_log(run->log, NB_LOG_INFO, "planned peak memory: %s of %s (%s), reached in %s",
+            nbi_format_bytes((double)p->memory.peak, peak),
+            nbi_format_bytes((double)p->limit, limit), p->limit_text,
+            nbi_plan_phase_text(p->memory.peak_phase));
+    return NB_OK;
+}
+
 nb_status nbi_run_open(nbi_run *run, nb_error *err)
 {
     NBI_TRY(check_recipe(run->r, run->log, err));
     run->full = run->r->method == NB_METHOD_FULL;
+    run->plan.r = run->r;
+    run->plan.can_train = true;
+    NBI_TRY(nbi_plan_limits(&run->plan, err));
     NBI_TRY(nbi_output_open(run, err));
     NBI_TRY(nbi_assembly_begin(&run->parts, run->r, run->log, err));
-    NBI_TRY(open_data(run, err));
+    NBI_TRY(nb_config_read(&run->plan.config, run->parts.dir, err));
+    run->plan.has_config = true;
+    NBI_TRY(nbi_run_open_rows(run, err));
     nb_recipe_advise_rows(run->r, (int64_t)run->data->n, run->log);
-    NBI_TRY(plan_updates(run, err));
+    NBI_TRY(plan_memory(run, err));
     NBI_TRY(open_model(run, err));
     NBI_TRY(nbi_run_preflight(run, err));
     NBI_TRY(open_engine(run, err));
@@ -225,6 +238,7 @@ void nbi_run_close(nbi_run *run)
     nb_dataset_close(&run->data);
     nb_adapter_note_free(&run->note);
     nbi_array_free(&run->saved);
+    nbi_plan_free(&run->plan);
     nbi_assembly_close(&run->parts);
     nbi_output_close(run);
 }

@@ -89,6 +89,7 @@ static nb_status log_header(nbi_run *run, nb_error *err)
     nbi_jw_key(w, "settings");
     nbi_jw_raw(w, settings);
     nbi_jw_member_f64(w, "seconds_to_first_step", nbi_clock_process());
+    nbi_jw_member_i64(w, "planned_peak_bytes", (int64_t)run->plan.memory.peak);
     nbi_train_log_end(run->train_log);
     nbi_free(settings);
     return NB_OK;
@@ -122,6 +123,17 @@ static void log_eval(nbi_run *run)
     nbi_jw_member_f64(w, "eval_token_accuracy", e->token_accuracy);
     nbi_jw_member_i64(w, "eval_tokens", e->trained_tokens);
     nbi_jw_member_f64(w, "eval_seconds", e->seconds);
+    nbi_train_log_end(run->train_log);
+}
+
+/* The last line: was the plan kept? */
+static void log_end(nbi_run *run)
+{
+    nbi_json_writer *w = nbi_train_log_begin(run->train_log);
+    nbi_jw_member_i64(w, "steps", run->step);
+    nbi_jw_member_f64(w, "seconds", nbi_clock() - run->begin);
+    nbi_jw_member_i64(w, "peak_bytes", (int64_t)nbi_mem_rss_peak());
+    nbi_jw_member_i64(w, "planned_peak_bytes", (int64_t)run->plan.memory.peak);
     nbi_train_log_end(run->train_log);
 }
 
@@ -290,7 +302,9 @@ static nb_status drive(nbi_run *run, nb_error *err)
     if (st == NB_INTERRUPTED)
         return nbi_fail(err, NB_INTERRUPTED, "interrupted after the last step; the result is in %s",
                         run->r->output_dir);
-    return nbi_run_evaluate(run, err);
+    NBI_TRY(nbi_run_evaluate(run, err));
+    log_end(run);
+    return NB_OK;
 }
 
 static void finish(nbi_run *run)

@@ -9,6 +9,7 @@
 #include "train/assembly.h"
 #include "train/epoch_plan.h"
 #include "train/evaluator.h"
+#include "train/plan.h"
 #include "train/train_log.h"
 
 /* The micro-batches of one update. They may lie in two epochs: see next_group in trainer.c. */
@@ -38,6 +39,7 @@ typedef struct nbi_run {
     const nb_log *log;
 
     nbi_assembly parts;
+    nbi_plan plan;
     nb_dataset *data, *eval;
     nb_order order;
     nbi_batching batching;
@@ -79,6 +81,9 @@ static inline bool nbi_run_stopped(const nbi_run *run)
     return run->hooks->stop && *run->hooks->stop;
 }
 
+/* The first half of opening: tokenizer, rows, order, updates; fills run->plan up to the rows.
+ * run->plan.config is read and run->parts begun. */
+nb_status nbi_run_open_rows(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 /* Opens all parts; on failure nbi_run_close cleans up. */
 nb_status nbi_run_open(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 void nbi_run_close(nbi_run *run);

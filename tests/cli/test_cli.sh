@@ -8,7 +8,7 @@ expect 0 'nibble [0-9]+\.[0-9]+' "$nibble" --version
 expect 0 'usage: nibble COMMAND' "$nibble" --help
 expect 2 'usage: nibble COMMAND' "$nibble"
 expect 2 "no command 'trian'" "$nibble" trian
-for c in train eval data generate chat init inspect tokenize doctor; do
+for c in train plan eval data generate chat init inspect tokenize doctor; do
     expect 0 "usage: nibble $c" "$nibble" $c --help
     expect 0 'nibble [0-9]' "$nibble" $c --version
 done
@@ -34,6 +34,13 @@ mkdir bare && cp model/config.json bare
 expect 0 'weights: none' "$nibble" inspect bare
 sed 's/"llama"/"wonder"/' model/config.json >bare/config.json
 expect 0 'not_supported: .*wonder' "$nibble" inspect bare
+expect 0 '^  peak +[0-9.]+ ' "$nibble" plan --model model --data rows.jsonl --threads 1
+expect 0 '^limit .*free .*: the run fits' "$nibble" plan --model model --data rows.jsonl --threads 1
+expect 0 '^rows +no data given: rows of 48 tokens' "$nibble" plan --model model/config.json --max_seq_length 48 --threads 1
+expect 0 '^\{"model_type": "llama", .*"peak_bytes": [0-9]+, .*"fits": true' "$nibble" plan --model model --data rows.jsonl --json --threads 1
+expect 0 '"fits": false.*"would_fit": \[' "$nibble" plan --model model --data rows.jsonl --json --threads 1 --memory_limit 1KiB
+expect 0 'full +LoRA +QLoRA' "$nibble" plan --model model/config.json --compare --threads 1
+expect 0 'what would fit time_budget' "$nibble" plan --model model --data rows.jsonl --time_budget 0.000001 --threads 1
 expect 0 'avx|ref' "$nibble" doctor --threads 1
 expect 0 '^\{"version"' "$nibble" doctor --threads 1 --json
 one_line

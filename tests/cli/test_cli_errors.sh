@@ -42,6 +42,14 @@ alone 2 'CONFIG.json DIR' "$nibble" init x
 alone 3 'cpumask.*sse9' "$nibble" generate --model model --prompt_ids 1 --cpumask sse9
 alone 3 'compute_dtype.*compute_dtype' "$nibble" eval --model model --data rows.jsonl --compute_dtype bf16 --bnb_4bit_compute_dtype float32
 
+# plans
+alone 3 'memory_limit: "much" is no size' "$nibble" plan --model model --memory_limit much
+alone 3 'time_budget: "soon" is no time' "$nibble" plan --model model --time_budget soon
+alone 9 'nowhere' "$nibble" plan --model nowhere
+alone 2 "'b' is one word too many" "$nibble" plan a b
+wrong 13 'this run takes .* but memory_limit is 1.0 MiB' "$nibble" train --model model --data rows.jsonl --output_dir refused --memory_limit 1MiB --lora_r 16 --per_device_train_batch_size 16
+check 'nothing is left of a refused run' [ ! -e refused ]
+
 # models
 alone 9 'nowhere' "$nibble" train --model nowhere --data rows.jsonl --output_dir x
 alone 9 'nowhere' "$nibble" inspect nowhere

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+#include "train/memory_plan.h"
+
+#include <math.h>
+#include <string.h>
+#include "base/fail.h"
+
+/* What a process grows by beside everything that is counted: pages of the program that training
+ * touches first, heads of small blocks; and each thread's stack. */
+#define PROCESS_GROWTH ((uint64_t)4 << 20)
+#define THREAD_GROWTH ((uint64_t)128 << 10)
+/* Names and records of a module and of a parameter. */
+#define SITE_BYTES 512
+#define PARAM_BYTES 768
+/* Buffers of a file being written or copied. */
+#define WRITE_BYTES ((uint64_t)2 << 20)
+
+const char *nbi_plan_phase_text(nbi_plan_phase p)
+{
+    static const char *const text[NBI_PHASES] = {"reading the data", "loading the weights",
+                                                 "training steps", "saving"};
+    return text[p];
+}
+
+typedef struct planner {
+    nbi_memory_plan *p;
+    const nbi_plan_spec *s;
+    nb_model *model;
+    nb_adapter *adapter; /* NULL: full fine-tuning */
+} planner;
+
+/* How often an adapter's matrix exists in a mixture of experts; the sketch has it as wide as the
+ * experts that see a token. The A of a down projection and the B of the others are that wide. */
+static double copies_of(const nb_model_config *c, const char *name)
+{
+    if (c->experts == 0 || !strstr(name, ".mlp."))
+        return 1;
+    bool down = strstr(name, ".down_proj."), a = strstr(name, ".lora_A.");
+    return (double)c->experts / (double)(down == a ? c->experts_used : 1);
+}
+
+static void add_adapter(planner *k)
+{
+    const nb_param_list *list = &k->adapter->params;
+    uint64_t *tag = k->p->tag;
+    for (size_t i = 0; i < list->n; i++) {
+        const nb_param *v = list->v[i];
+        double copies = copies_of(k->s->config, v->name);
+        size_t bytes = (size_t)v->n * sizeof(float);
+        uint64_t all = (uint64_t)(copies * (double)nbi_mem_footprint(bytes));
+        tag[NBI_MEM_ADAPTER] += all;
+        tag[NBI_MEM_GRADIENTS] += all;
+        tag[NBI_MEM_OTHER] += PARAM_BYTES;
+        k->p->trained += (int64_t)llround(copies * (double)v->n);
+        k->p->lora_products += 2.0 * (double)v->n;
+    }
+    k->p->covered = (int64_t)k->adapter->n_sites;
+    tag[NBI_MEM_SCRATCH] += nbi_mem_footprint(k->adapter->scratch_bytes);
+}
+
+/* Every weight is trained: values and gradients in f32. */
+static void add_trained_model(planner *k)
+{
+    k->p->tag[NBI_MEM_GRADIENTS] += k->p->weights.params;
+    k->p->trained = k->p->parameters;
+}
+
+/* State by elements, so that trained weights need no list of parameters here. */
+static nb_status add_optimizer(planner *k, nb_error *err)
+{
+    const nb_optim_kind *kind = nb_optim_find(k->s->optim, NULL);
+    if (!kind)
+        return nbi_fail(err, NB_CONFIG, "optim: \"%s\" is not known", k->s->optim);
+    nb_param one = {.n = k->p->trained};
+    nb_param *v[1] = {&one};
+    nb_param_list list = {.v = v, .n = 1};
+    uint64_t bytes = nb_optim_state_bytes(kind, &list);
+    /* each parameter's state ends in a page of its own */
+    uint64_t ends = (k->p->tag[NBI_MEM_GRADIENTS] - (uint64_t)k->p->trained * sizeof(float)) *
+                    (uint64_t)kind->n_states;
+    k->p->tag[NBI_MEM_OPTIMIZER] += bytes + ends;
+    return NB_OK;
+}
+
+static void add_weights(planner *k)
+{
+    const nb_sketch_bytes *b = &k->p->weights;
+    uint64_t embed = b->embed, *tag = k->p->tag;
+    if (k->s->embed_windows > 0 && !k->s->config->tie_embeddings) {
+        uint64_t read = k->s->embed_windows * NBI_PLAN_WINDOW;
+        embed = read < embed ? read : embed;
+    }
+    tag[NBI_MEM_WEIGHTS] += b->linears + embed + b->head + b->vectors + b->params;
+    tag[NBI_MEM_SCALES] += b->stats;
+}
+
+/* Operations a token: the products of a forward pass, and those that a layer does again. The last
+ * product of a recomputed layer is never needed; a selective one keeps what its attention made. */
+static void count_products(planner *k)
+{
+    const nb_block *b = &k->model->blocks[0];
+    const nb_linear *qkv[] = {&b->q, &b->k, &b->v}, *gate_up[] = {&b->gate, &b->up};
+    double first = 0, mlp = 0, o = 2.0 * (double)b->o.w.n * (double)b->o.w.k;
+    for (int i = 0; i < 3; i++)
+        first += 2.0 * (double)qkv[i]->w.n * (double)qkv[i]->w.k;
+    for (int i = 0; i < 2; i++)
+        mlp += 2.0 * (double)gate_up[i]->w.n * (double)gate_up[i]->w.k;
+    double down = 2.0 * (double)b->down.w.n * (double)b->down.w.k;
+    const nb_model_config *c = &k->model->config;
+    double attention = 2.0 * (double)k->s->max_rows * (double)(c->heads * c->head_dim);
+    k->p->products = (double)c->layers * (first + o + mlp + down);
+    k->p->layer_again[NB_KEEP] = 0;
+    k->p->layer_again[NB_SELECTIVE] = first + mlp;
+    k->p->layer_again[NB_RECOMPUTE] = first + o + mlp + attention;
+}
+
+/* Each expert that sees a token gives a row of its own before they are added. */
+static uint64_t expert_rows(const nbi_plan_spec *s)
+{
+    const nb_model_config *c = s->config;
+    return (uint64_t)(c->layers * c->experts_used * c->hidden * s->max_rows) *
+           nb_dtype_size(NB_ACT_DTYPE(s->compute));
+}
+
+/* Ids, targets, positions, examples; the list of segments; orders of the rows; and the buffers of
+ * files being written. */
+static uint64_t batch_bytes(const nbi_plan_spec *s)
+{
+    return (uint64_t)s->max_rows * (4 * sizeof(int32_t) + sizeof(int64_t)) +
+           (uint64_t)s->data_rows * 3 * sizeof(uint32_t) + WRITE_BYTES;
+}
+
+static uint64_t sum_of(const uint64_t *tag)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < NBI_MEMTAG_COUNT; i++)
+        n += tag[i];
+    return n;
+}
+
+static nb_status add_workspace(planner *k, nb_error *err)
+{
+    uint64_t *tag = k->p->tag, before = sum_of(tag), limit = k->s->limit;
+    uint64_t experts = k->s->config->experts > 0 ? expert_rows(k->s) : 0;
+    size_t activations, scratch;
+    k->p->recompute = nbi_calloc(NBI_MEM_OTHER, (size_t)k->model->config.layers, 1);
+    if (!k->p->recompute)
+        return nbi_fail_nomem(err, "a plan", (size_t)k->model->config.layers);
+    before += experts;
+    NBI_TRY(nbi_plan_recompute(k->p, k->model, k->s->max_rows, k->s->checkpointing,
+                               limit > before ? limit - before : 0, &activations, &scratch, err));
+    tag[NBI_MEM_ACTIVATIONS] += nbi_mem_footprint(activations) + experts;
+    tag[NBI_MEM_SCRATCH] += nbi_mem_footprint(scratch);
+    return NB_OK;
+}
+
+static void add_phases(planner *k)
+{
+    const nbi_plan_spec *s = k->s;
+    nbi_memory_plan *p = k->p;
+    uint64_t step = sum_of(p->tag);
+    uint64_t loaded = p->tag[NBI_MEM_OTHER] + p->tag[NBI_MEM_WEIGHTS] + p->tag[NBI_MEM_SCALES] +
+                      p->weights.params; /* gradients of trained weights come with them */
+    p->phase[NBI_PHASE_DATA] = s->process_peak;
+    p->phase[NBI_PHASE_LOAD] = loaded + p->weights.largest_source;
+    p->phase[NBI_PHASE_STEP] = step;
+    p->phase[NBI_PHASE_SAVE] = step;
+    for (int i = 0; i < NBI_PHASES; i++)
+        if (p->phase[i] > p->peak) {
+            p->peak = p->phase[i];
+            p->peak_phase = (nbi_plan_phase)i;
+        }
+}
+
+static nb_status make(planner *k, nb_error *err)
+{
+    const nbi_plan_spec *s = k->s;
+    nbi_memory_plan *p = k->p;
+    bool full = s->method == NB_METHOD_FULL;
+    nb_model_load how = {
+        .threads = s->threads, .compute = s->compute, .quant = s->quant, .trainable = full};
+    int threads = s->threads > 0 ? s->threads : nb_device_cpu_count();
+    NBI_TRY(nb_model_sketch(&k->model, s->config, s->dir, &how, &p->weights, err));
+    p->parameters = k->model->n_parameters;
+    p->n_sites = (int64_t)k->model->n_sites;
+    p->tag[NBI_MEM_OTHER] = s->process + PROCESS_GROWTH + (uint64_t)threads * THREAD_GROWTH +
+                            (uint64_t)k->model->n_sites * (sizeof(nb_linear) + SITE_BYTES);
+    add_weights(k);
+    if (full) {
+        add_trained_model(k);
+    } else {
+        NBI_TRY(nb_adapter_sketch(&k->adapter, k->model, s->lora, !s->from_adapter, err));
+        add_adapter(k);
+    }
+    NBI_TRY(add_optimizer(k, err));
+    p->tag[NBI_MEM_SCRATCH] += nbi_mem_footprint((size_t)threads * NB_SCRATCH_BYTES);
+    p->tag[NBI_MEM_IO] += batch_bytes(s);
+    count_products(k);
+    NBI_TRY(add_workspace(k, err));
+    add_phases(k);
+    return NB_OK;
+}
+
+nb_status nbi_memory_plan_make(nbi_memory_plan *p, const nbi_plan_spec *s, nb_error *err)
+{
+    *p = (nbi_memory_plan){0};
+    planner k = {.p = p, .s = s};
+    nb_status st = make(&k, err);
+    nb_adapter_close(&k.adapter);
+    nb_model_close(&k.model);
+    if (st != NB_OK)
+        nbi_memory_plan_free(p);
+    return st;
+}
+
+void nbi_memory_plan_free(nbi_memory_plan *p)
+{
+    nbi_free(p->recompute);
+    p->recompute = NULL;
+}

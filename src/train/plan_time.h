@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* How much a run computes and how long that takes here. */
+#ifndef NBI_PLAN_TIME_H
+#define NBI_PLAN_TIME_H
+
+#include "train/memory_plan.h"
+
+/* What passes through the model. Sums over rows: tokens, trained ones, squared lengths (for the
+ * attention, with a window the part it sees). */
+typedef struct nbi_token_sums {
+    double rows, tokens, trained, squares;
+} nbi_token_sums;
+
+typedef struct nbi_workload {
+    nbi_token_sums run;  /* of all steps together */
+    nbi_token_sums eval; /* of one evaluation */
+    double steps, evaluations;
+    double batch_tokens; /* of a usual micro-batch */
+} nbi_workload;
+
+/* Measured here, operations a second of this run's products and of its attention. */
+typedef struct nbi_rates {
+    double products, attention;
+    const char *kernel; /* the variant that was measured */
+} nbi_rates;
+
+typedef struct nbi_time_plan {
+    double useful, again;         /* operations of a mean step; `again`: computed a second time */
+    double step, evaluation, run; /* seconds; run: all steps and evaluations */
+} nbi_time_plan;
+
+/* Rows of a data set added to the sums; `times` counts each so often. */
+void nbi_token_sums_add(nbi_token_sums *s, const nb_dataset *d, int64_t window, double times);
+
+/* Measures products of the run's kind (4-bit or dense weights, forward and input gradient, its
+ * compute type, its threads) and attention, in well under a second. */
+nb_status nbi_rates_measure(nbi_rates *r, const nb_model_config *c, const nb_quant_config *quant,
+                            nb_compute compute, unsigned cpu_flags, int threads,
+                            double batch_tokens, nb_error *err) NB_MUST_CHECK;
+
+void nbi_time_plan_make(nbi_time_plan *t, const nbi_memory_plan *m, const nb_model_config *c,
+                        bool full, const nbi_workload *w, const nbi_rates *r);
+
+#endif

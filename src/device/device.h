@@ -25,6 +25,8 @@ typedef struct nb_queue {
 /* threads <= 0: one per CPU this process may use (affinity and cgroup quota counted). */
 nb_status nb_queue_open(nb_queue **out, int threads, nb_error *err) NB_MUST_CHECK;
 void nb_queue_close(nb_queue **q);
+/* Scratch memory of a queue of so many threads (>= 1), one block. */
+size_t nb_queue_bytes(int threads);
 /* Waits for all queued work; host: always NB_OK. */
 nb_status nb_queue_wait(nb_queue *q, nb_error *err) NB_MUST_CHECK;
 /* This thread's scratch. */

@@ -63,6 +63,11 @@ int nb_device_cpu_count(void)
     return quota > 0 && quota < n ? quota : n;
 }
 
+size_t nb_queue_bytes(int threads)
+{
+    return (size_t)threads * NB_SCRATCH_BYTES + NB_SHARED_BYTES;
+}
+
 nb_status nb_queue_open(nb_queue **out, int threads, nb_error *err)
 {
     *out = NULL;
@@ -77,11 +82,11 @@ nb_status nb_queue_open(nb_queue **out, int threads, nb_error *err)
     q->threads = threads;
     q->scratch_bytes = NB_SCRATCH_BYTES;
     q->shared_bytes = NB_SHARED_BYTES;
-    const size_t own = (size_t)threads * NB_SCRATCH_BYTES;
-    q->scratch = nbi_alloc(NBI_MEM_SCRATCH, own + NB_SHARED_BYTES);
+    const size_t own = (size_t)threads * NB_SCRATCH_BYTES, all = nb_queue_bytes(threads);
+    q->scratch = nbi_alloc(NBI_MEM_SCRATCH, all);
     if (!q->scratch) {
         nbi_free(q);
-        return nbi_fail_nomem(err, "scratch memory of the kernels", own + NB_SHARED_BYTES);
+        return nbi_fail_nomem(err, "scratch memory of the kernels", all);
     }
     q->shared = q->scratch + own;
     *out = q;

@@ -34,6 +34,9 @@ static nb_dtype stored_dtype(const sketcher *k, const nbi_tensor_spec *s)
 /* A trained value: an f32 copy, made from the stored tensor. */
 static void add_trained(sketcher *k, const nbi_tensor_spec *s, uint64_t copies)
 {
+    /* a gradient's place only tells that it is there */
+    if (s->part == NBI_PART_EMBED)
+        k->m->d_embed = (float *)(void *)k->m->blocks;
     k->b->params += copies * nbi_mem_footprint(elements(s) * sizeof(float));
     k->b->largest_source =
         largest(k->b->largest_source, elements(s) * nb_dtype_size(stored_dtype(k, s)));

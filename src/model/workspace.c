@@ -297,9 +297,10 @@ nb_status nb_workspace_open(nb_workspace **out, nb_model *m, const nb_pass_plan 
         nbi_free(ws.scratch);
         return nbi_fail_nomem(err, "activations", wanted);
     }
-    if (training) { /* all of it, now rather than when the longest batch comes */
+    if (ws.training) { /* all of it, now rather than when the longest batch comes */
         nbi_mem_populate(ws.activations);
         nbi_mem_populate(ws.scratch);
+        nbi_mem_populate(m->exec.q->scratch);
     }
     act = (cursor){.base = ws.activations};
     scratch = (cursor){.base = ws.scratch};

@@ -193,7 +193,7 @@ static nb_status make(planner *k, nb_error *err)
         add_adapter(k);
     }
     NBI_TRY(add_optimizer(k, err));
-    p->tag[NBI_MEM_SCRATCH] += nbi_mem_footprint((size_t)threads * NB_SCRATCH_BYTES);
+    p->tag[NBI_MEM_SCRATCH] += nbi_mem_footprint(nb_queue_bytes(threads));
     p->tag[NBI_MEM_IO] += batch_bytes(s);
     count_products(k);
     NBI_TRY(add_workspace(k, err));

@@ -47,9 +47,11 @@ typedef struct nbi_memory_plan {
     nbi_plan_phase peak_phase;
     nb_sketch_bytes weights;        /* before the embedding is counted by what is read of it */
     uint8_t *recompute;             /* [layers] an nb_recompute each; owned */
-    int64_t mode[NB_RECOMPUTE + 1]; /* layers of each kind */
-    int64_t parameters, trained;    /* logical; `parameters` without adapters */
-    int64_t n_sites, covered;       /* linear layers, and those with an adapter */
+    int64_t mode[NB_RECOMPUTE + 1]; /* layers of each kind; those below all adapters are in none */
+    int64_t redone[NB_RECOMPUTE + 1]; /* layers that are computed again: what the last of them left
+                                       * is still there in the backward pass */
+    int64_t parameters, trained;      /* logical; `parameters` without adapters */
+    int64_t n_sites, covered;         /* linear layers, and those with an adapter */
     double layer_again[NB_RECOMPUTE + 1]; /* operations a token to compute a layer again */
     double products; /* operations of one forward pass a token: linears of the blocks */
     double lora_products;

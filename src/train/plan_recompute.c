@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* What each layer keeps for its backward pass. */
 #include <math.h>
-#include <string.h>
 #include "base/checked.h"
 #include "base/fail.h"
+#include "model/block.h"
 #include "train/memory_plan.h"
 
-/* A division of the layers: the first ones are recomputed, then come the selective ones. They are
- * alike, so only the numbers matter. */
+/* A division of the layers that train: the first ones are recomputed, then come the selective ones.
+ * They are alike, so only the numbers matter. */
 typedef struct mix {
     int64_t again, selective;
 } mix;
@@ -16,16 +16,25 @@ typedef struct chooser {
     const nb_model *sketch;
     nb_pass_plan pass;
     uint8_t *modes;
-    int64_t layers;
+    int64_t first, layers;       /* nothing below `first` trains, so nothing is kept there */
     size_t activations, scratch; /* of the last mix tried */
 } chooser;
 
 static void put(chooser *c, mix m)
 {
     for (int64_t i = 0; i < c->layers; i++)
-        c->modes[i] = i < m.again                 ? NB_RECOMPUTE
-                      : i < m.again + m.selective ? NB_SELECTIVE
-                                                  : NB_KEEP;
+        c->modes[c->first + i] = i < m.again                 ? NB_RECOMPUTE
+                                 : i < m.again + m.selective ? NB_SELECTIVE
+                                                             : NB_KEEP;
+}
+
+/* What the last layer without a place of its own computed is still there when the backward pass
+ * comes to it. */
+static mix redone(mix m)
+{
+    if (m.selective > 0)
+        return (mix){m.again, m.selective - 1};
+    return (mix){m.again > 0 ? m.again - 1 : 0, 0};
 }
 
 static bool fits(chooser *c, mix m, uint64_t room)
@@ -60,7 +69,9 @@ static mix cheapest(chooser *c, const double *cost, uint64_t room)
         int64_t selective = fewest_selective(c, again, room);
         if (selective < 0)
             continue;
-        double sum = (double)again * cost[NB_RECOMPUTE] + (double)selective * cost[NB_SELECTIVE];
+        mix r = redone((mix){again, selective});
+        double sum =
+            (double)r.again * cost[NB_RECOMPUTE] + (double)r.selective * cost[NB_SELECTIVE];
         if (sum < least) {
             least = sum;
             best = (mix){again, selective};
@@ -73,10 +84,11 @@ nb_status nbi_plan_recompute(nbi_memory_plan *p, const nb_model *sketch, int64_t
                              int checkpointing, uint64_t room, size_t *activations, size_t *scratch,
                              nb_error *err)
 {
-    int64_t layers = sketch->config.layers;
+    int64_t first = nbi_lowest_block(sketch), layers = sketch->config.layers - first;
     chooser c = {.sketch = sketch,
                  .pass = {.max_rows = max_rows, .training = true, .recompute = p->recompute},
                  .modes = p->recompute,
+                 .first = first,
                  .layers = layers};
     mix m = {checkpointing > 0 ? layers : 0, 0};
     if (checkpointing < 0 && !fits(&c, m, room))
@@ -87,8 +99,11 @@ nb_status nbi_plan_recompute(nbi_memory_plan *p, const nb_model *sketch, int64_t
         !nbi_add_size(*activations, *scratch, &sum))
         return nbi_fail(err, NB_LIMIT, "the activations of %lld tokens exceed the address space",
                         (long long)max_rows);
-    memset(p->mode, 0, sizeof(p->mode));
-    for (int64_t i = 0; i < layers; i++)
-        p->mode[p->recompute[i]]++;
+    mix r = redone(m);
+    p->mode[NB_RECOMPUTE] = m.again;
+    p->mode[NB_SELECTIVE] = m.selective;
+    p->mode[NB_KEEP] = layers - m.again - m.selective;
+    p->redone[NB_RECOMPUTE] = r.again;
+    p->redone[NB_SELECTIVE] = r.selective;
     return NB_OK;
 }

@@ -59,8 +59,7 @@ static void explain_weights(const nbi_plan *p, char out[160])
 static void explain_activations(const nbi_plan *p, char out[160])
 {
     const int64_t *m = p->memory.mode;
-    int64_t layers = p->config.layers;
-    if (m[NB_KEEP] == layers)
+    if (m[NB_SELECTIVE] + m[NB_RECOMPUTE] == 0)
         snprintf(out, 160, "%lld tokens, everything kept", (long long)p->spec.max_rows);
     else
         snprintf(out, 160, "%lld tokens; layers kept %lld, selective %lld, recomputed %lld",

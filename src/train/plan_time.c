@@ -75,11 +75,11 @@ static work backward(const nbi_memory_plan *m, const nb_model_config *c, bool fu
 static work again(const nbi_memory_plan *m, const nb_model_config *c, const nbi_token_sums *s)
 {
     double layers = (double)c->layers;
-    double part = (double)(m->mode[NB_SELECTIVE] + m->mode[NB_RECOMPUTE]) / layers;
+    double part = (double)(m->redone[NB_SELECTIVE] + m->redone[NB_RECOMPUTE]) / layers;
     work w = {m->lora_products * part * s->tokens,
-              attention_operations(c) * s->squares * (double)m->mode[NB_RECOMPUTE] / layers};
+              attention_operations(c) * s->squares * (double)m->redone[NB_RECOMPUTE] / layers};
     for (int i = NB_SELECTIVE; i <= NB_RECOMPUTE; i++)
-        w.products += (double)m->mode[i] * m->layer_again[i] * s->tokens;
+        w.products += (double)m->redone[i] * m->layer_again[i] * s->tokens;
     return w;
 }
 

@@ -131,7 +131,7 @@ static void what_is_computed_again(void **state)
         NBT_OK(nbi_memory_plan_make(&m, &spec, &err));
         double again = 0;
         for (int k = 0; k <= NB_RECOMPUTE; k++)
-            again += (double)m.mode[k] * m.layer_again[k];
+            again += (double)m.redone[k] * m.layer_again[k];
         assert_true(m.peak <= spec.limit);
         assert_true(again >= before);
         before = again;

@@ -31,22 +31,27 @@ static nb_dtype stored_dtype(const sketcher *k, const nbi_tensor_spec *s)
     return t && nb_dtype_is_dense_float(t->dtype) ? t->dtype : k->config->dtype;
 }
 
-/* A trained value: an f32 copy, made from the stored tensor. */
-static void add_trained(sketcher *k, const nbi_tensor_spec *s, uint64_t copies)
+/* A trained weight: an f32 copy, made from the stored tensor; listed by its size alone. */
+static nb_status add_trained(sketcher *k, const nbi_tensor_spec *s, uint64_t copies, nb_error *err)
 {
+    nb_param *p = nbi_arena_alloc(&k->m->strings, sizeof *p, _Alignof(nb_param));
+    if (!p || !nbi_array_push(&k->m->params, p))
+        return nbi_fail_nomem(err, "the list of trained weights", sizeof *p);
+    *p = (nb_param){.n = (int64_t)elements(s)};
     /* a gradient's place only tells that it is there */
     if (s->part == NBI_PART_EMBED)
         k->m->d_embed = (float *)(void *)k->m->blocks;
     k->b->params += copies * nbi_mem_footprint(elements(s) * sizeof(float));
     k->b->largest_source =
         largest(k->b->largest_source, elements(s) * nb_dtype_size(stored_dtype(k, s)));
+    return NB_OK;
 }
 
-static void add_vector(sketcher *k, const nbi_tensor_spec *s)
+static nb_status add_vector(sketcher *k, const nbi_tensor_spec *s, nb_error *err)
 {
     nb_model *m = k->m;
     if (k->how->trainable)
-        add_trained(k, s, 1);
+        NBI_TRY(add_trained(k, s, 1, err));
     else
         k->b->vectors += nbi_mem_footprint(elements(s) * sizeof(float));
     if (s->part == NBI_PART_Q_NORM || s->part == NBI_PART_K_NORM) {
@@ -55,6 +60,7 @@ static void add_vector(sketcher *k, const nbi_tensor_spec *s)
         float **grad;
         *nbi_model_norm(m, s->part, s->layer, &grad) = present;
     }
+    return NB_OK;
 }
 
 /* 4-bit codes and their statistics, each its own block of memory or part of a file. */
@@ -86,7 +92,7 @@ static bool is_quantised(const sketcher *k, const nbi_tensor_spec *s)
     return k->files ? nb_bnb4bit_present(k->files, s->name) : !nbi_is_skipped(c, s->module);
 }
 
-static void add_linear(sketcher *k, const nbi_tensor_spec *s)
+static nb_status add_linear(sketcher *k, const nbi_tensor_spec *s, nb_error *err)
 {
     nb_model *m = k->m;
     const nb_quant_config *q = &m->quant;
@@ -102,7 +108,7 @@ static void add_linear(sketcher *k, const nbi_tensor_spec *s)
         w.absmax = q->double_quant ? NULL : present;
         add_quantised(k, &w, copies);
     } else if (k->how->trainable) {
-        add_trained(k, s, copies);
+        NBI_TRY(add_trained(k, s, copies, err));
     } else {
         *(s->part == NBI_PART_HEAD ? &k->b->head : &k->b->linears) += dense;
         k->b->mapped += dense;
@@ -113,20 +119,20 @@ static void add_linear(sketcher *k, const nbi_tensor_spec *s)
     lin->w = w;
     if (copies > 1) /* a token sees some of the experts: as wide as these together */
         *(s->part == NBI_PART_DOWN ? &lin->w.k : &lin->w.n) *= k->config->experts_used;
+    return NB_OK;
 }
 
 static nb_status visit(void *user, const nbi_tensor_spec *s, nb_error *err)
 {
     sketcher *k = user;
-    (void)err;
     if (s->part == NBI_PART_ATTN_NORM)
         k->layer = 0;
     if (s->bias || nbi_part_is_norm(s->part)) {
-        add_vector(k, s);
+        NBI_TRY(add_vector(k, s, err));
     } else if (s->part != NBI_PART_EMBED) {
-        add_linear(k, s);
+        NBI_TRY(add_linear(k, s, err));
     } else if (k->how->trainable) {
-        add_trained(k, s, 1);
+        NBI_TRY(add_trained(k, s, 1, err));
     } else {
         nb_dtype t = stored_dtype(k, s);
         k->m->embed_dtype = t;

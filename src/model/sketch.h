@@ -19,10 +19,11 @@ typedef struct nb_sketch_bytes {
 
 /* `config` is borrowed and outlives the model. Linear layers have shape, kind and block sizes as
  * nb_model_open would give them with `how`, but no data; sites are known, kernels and weights are
- * not. Works for nb_workspace_size, nb_targets_find and adapter sketches, and is closed with
- * nb_model_close. `dir` (may be NULL) is the folder; when it holds weights their dtypes count,
- * otherwise config.json's. A mixture counts every expert in `bytes`, and its sites are as wide as
- * the experts that see a token. NB_UNSUPPORTED as nb_model_open. */
+ * not; m->params lists trained weights by their number of elements alone. Works for
+ * nb_workspace_size, nb_targets_find and adapter sketches, and is closed with nb_model_close. `dir`
+ * (may be NULL) is the folder; when it holds weights their dtypes count, otherwise config.json's. A
+ * mixture counts every expert in `bytes`, and its sites are as wide as the experts that see a
+ * token. NB_UNSUPPORTED as nb_model_open. */
 nb_status nb_model_sketch(nb_model **out, const nb_model_config *config, const char *dir,
                           const nb_model_load *how, nb_sketch_bytes *bytes,
                           nb_error *err) NB_MUST_CHECK;

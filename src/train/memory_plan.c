@@ -65,20 +65,21 @@ static void add_trained_model(planner *k)
     k->p->trained = k->p->parameters;
 }
 
-/* State by elements, so that trained weights need no list of parameters here. */
 static nb_status add_optimizer(planner *k, nb_error *err)
 {
-    const nb_optim_kind *kind = nb_optim_find(k->s->optim, NULL);
-    if (!kind)
+    const nb_optim_choice *choice = nb_optim_find(k->s->optim);
+    const nb_param_list *list = k->adapter ? &k->adapter->params : &k->model->params;
+    double listed = 0;
+    if (!choice)
         return nbi_fail(err, NB_CONFIG, "optim: \"%s\" is not known", k->s->optim);
-    nb_param one = {.n = k->p->trained};
-    nb_param *v[1] = {&one};
-    nb_param_list list = {.v = v, .n = 1};
-    uint64_t bytes = nb_optim_state_bytes(kind, &list);
-    /* each parameter's state ends in a page of its own */
-    uint64_t ends = (k->p->tag[NBI_MEM_GRADIENTS] - (uint64_t)k->p->trained * sizeof(float)) *
-                    (uint64_t)kind->n_states;
-    k->p->tag[NBI_MEM_OPTIMIZER] += bytes + ends;
+    nb_optim_bytes bytes = nb_optim_memory(choice, list);
+    for (size_t i = 0; i < list->n; i++)
+        listed += (double)list->v[i]->n;
+    /* the list of a mixture has each expert's matrix once */
+    double copies = listed > 0 && !choice->paged ? (double)k->p->trained / listed : 1;
+    k->p->tag[NBI_MEM_OPTIMIZER] +=
+        nbi_mem_footprint((size_t)(copies * (double)bytes.resident)) + nbi_mem_footprint(0);
+    k->p->on_disk = (uint64_t)((double)bytes.paged * (double)k->p->trained / fmax(listed, 1));
     return NB_OK;
 }
 

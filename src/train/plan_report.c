@@ -86,8 +86,12 @@ static void explain(const nbi_plan *p, int tag, char out[160])
         snprintf(out, 160, "f32, of what is trained");
         break;
     case NBI_MEM_OPTIMIZER:
-        snprintf(out, 160, "%s, %.2g bytes a trained value", p->spec.optim,
-                 (double)m->tag[tag] / (double)(m->trained > 0 ? m->trained : 1));
+        if (m->on_disk > 0)
+            snprintf(out, 160, "%s, at most resident; %s in a file", p->spec.optim,
+                     nbi_format_bytes((double)m->on_disk, n));
+        else
+            snprintf(out, 160, "%s, %.2g bytes a trained value", p->spec.optim,
+                     (double)m->tag[tag] / (double)(m->trained > 0 ? m->trained : 1));
         break;
     case NBI_MEM_ACTIVATIONS:
         explain_activations(p, out);
@@ -255,6 +259,7 @@ static void write_memory(nbi_json_writer *w, const nbi_plan *p)
     for (int i = 0; i < NBI_PHASES; i++)
         nbi_jw_member_i64(w, phases[i], (int64_t)m->phase[i]);
     nbi_jw_object_end(w);
+    nbi_jw_member_i64(w, "optimizer_bytes_on_disk", (int64_t)m->on_disk);
     nbi_jw_member_i64(w, "peak_bytes", (int64_t)m->peak);
     nbi_jw_member_str(w, "peak_phase", phases[m->peak_phase]);
     nbi_jw_member_i64(w, "limit_bytes", p->limit > INT64_MAX ? INT64_MAX : (int64_t)p->limit);

@@ -145,6 +145,9 @@ static void peaks(void **state)
         {"method", "qlora"}, {"per_device_train_batch_size", "1"}, {"threads", "1"}, {NULL, NULL}};
     static const nbt_setting packed[] = {
         {"method", "qlora"}, {"packing", "true"}, {"max_seq_length", "400"}, {NULL, NULL}};
+    static const nbt_setting eight[] = {{"method", "full"}, {"optim", "adamw_8bit"}, {NULL, NULL}};
+    static const nbt_setting paged[] = {
+        {"method", "full"}, {"optim", "paged_adamw_32bit"}, {"bf16", "true"}, {NULL, NULL}};
     one(f, "lora", lora);
     one(f, "lora, bf16", lora_bf16);
     one(f, "qlora, bf16", qlora);
@@ -154,6 +157,8 @@ static void peaks(void **state)
     one(f, "qlora, packed", packed);
     one(f, "full", full);
     one(f, "full, recomputed", again);
+    one(f, "full, 8 bit", eight);
+    one(f, "full, paged", paged);
 }
 
 int main(void)

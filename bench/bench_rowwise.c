@@ -232,6 +232,18 @@ static void run_loss_grad(const setting *s)
     cross_entropy(s, true);
 }
 
+static void run_loss_grad16(const setting *s)
+{
+    s->k->cross_entropy(&(nb_cross_entropy_args){s->q, HEAD_ROWS, s->s.vocab, s->b[0], s->ids,
+                                                 0.001f, true, s->b[1], (uint8_t *)s->b[2],
+                                                 NB_DT_BF16});
+}
+
+static double bytes_loss_grad16(const setting *s)
+{
+    return (double)(HEAD_ROWS * s->s.vocab) * 6;
+}
+
 static double bytes_loss_grad(const setting *s)
 {
     return (double)(HEAD_ROWS * s->s.vocab) * 8;
@@ -305,6 +317,8 @@ static const operation operations[] = {
     {"loss", run_loss, bytes_loss, 1, loss_n, .out_f32 = true, .reads_only = true,
      .one_dtype = true},
     {"loss + grad", run_loss_grad, bytes_loss_grad, 0, loss_grad_n, .out_f32 = true,
+     .changes = true, .one_dtype = true},
+    {"loss + grad16", run_loss_grad16, bytes_loss_grad16, 1, loss_n, .out_f32 = true,
      .changes = true, .one_dtype = true},
     {"embed", run_embed, bytes_embed, 1, hidden_n, .out_f32 = true},
     {"embed_bwd", run_embed_bwd, bytes_axpy, 1, hidden_n, .out_f32 = true, .changes = true,

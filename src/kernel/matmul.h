@@ -59,6 +59,9 @@ typedef struct nb_lowrank {
     float alpha;
 } nb_lowrank;
 
+/* Rows up to which a product is one of generation, bound by reading the weight. */
+#define NB_FEW_ROWS 8
+
 /* The frozen-base product of every linear layer, forward and input gradient, from the same codes.
  *
  *   forward    (backward = false): y[M, w_rows] (= or +=) x[M, K] * w^T
@@ -67,7 +70,8 @@ typedef struct nb_lowrank {
  *   x row stride ldx, y row stride ldy, no overlap; each F32 (the default) or BF16, sums are f32
  * and rounded once when y is BF16. Groups do not overlap in rows. `extra` (n_extra of them) is
  * added to every row of the groups. Decoded in f32 as book[code] * absmax, then rounded to bf16
- * when compute is BF16. */
+ * when compute is BF16; but forward, groups of at most NB_FEW_ROWS rows leave W as it is stored and
+ * may multiply the sum over a block with its absmax. */
 typedef struct nb_qmatmul_args {
     nb_queue *q;
     const nb_qgroup *groups;

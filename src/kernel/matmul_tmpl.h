@@ -4,7 +4,7 @@
 #define NB_MATMUL_TMPL_H
 
 #include <assert.h>
-#include "kernel/gemm_tmpl.h"
+#include "kernel/gemv_tmpl.h"
 #include "kernel/variants.h"
 
 /* Block sizes: an A block and a B micro-panel stay in the first two cache levels; KC is part of the
@@ -12,17 +12,15 @@
 enum { KC = 256, MC = 16 * NBI_MR, NC = 1024 };
 /* A bf16 result is summed in an f32 tile and rounded once: its size. */
 enum { TILE_ROWS = 8 * MC, TILE_COLS = 256 };
-/* Few rows. */
-enum { DOT_ROWS = 8, DOT_K = 1024, DOT_COLS = 4, DOT_TILE = 32768 };
+/* Columns of such a tile in a product of few rows. */
+enum { GEMV_TILE = 16384 };
 
 _Static_assert(((size_t)MC + NC + NBI_W) * KC * sizeof(float) <= NB_SCRATCH_BYTES, "scratch");
 _Static_assert((((size_t)MC + TILE_COLS + NBI_W) * KC + (size_t)TILE_ROWS * TILE_COLS) *
                        sizeof(float) <=
                    NB_SCRATCH_BYTES,
                "scratch");
-_Static_assert((((size_t)DOT_ROWS + DOT_COLS) * DOT_K + (size_t)DOT_ROWS * DOT_TILE) *
-                       sizeof(float) <=
-                   NB_SCRATCH_BYTES,
+_Static_assert(sizeof(gemv_scratch) + sizeof(float) * GEMV_ROWS * GEMV_TILE <= NB_SCRATCH_BYTES,
                "scratch");
 
 /* alpha * a[m, k] * b[cols, k]^T, a part of columns [col0, col0 + cols) of a product's result. */
@@ -179,112 +177,23 @@ static void cut(int64_t n, int64_t unit, int i, int parts, int64_t *from, int64_
     *to = min_i64(n, units * (i + 1) / parts * unit);
 }
 
-/* c[i][j] (+)= alpha * x_i . b_j for nx rows of x and nb rows of b, n values each. */
-NBI_INLINE void dot_block(const int nx, const int nb, int64_t n, const float *x,
-                          const float *const *b, float *c, int64_t ldc, float alpha, bool add)
+/* The columns [n0, n1) of a product of few rows. */
+static void gemv_part(const product *g, int64_t n0, int64_t n1, void *scratch)
 {
-    vf s[2][DOT_COLS];
-#pragma GCC unroll 2
-    for (int i = 0; i < nx; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < nb; j++)
-            s[i][j] = vf_zero();
-    for (int64_t t = 0; t < n; t += NBI_W) {
-        const int l = (int)min_i64(NBI_W, n - t);
-        const bool whole = l == NBI_W;
-        vf u[2];
-#pragma GCC unroll 2
-        for (int i = 0; i < nx; i++)
-            u[i] = vf_load(x + i * DOT_K + t); /* zeros behind the end */
-#pragma GCC unroll 4
-        for (int j = 0; j < nb; j++) {
-            const vf v = whole ? vf_load(b[j] + t) : vf_load_n(b[j] + t, l);
-#pragma GCC unroll 2
-            for (int i = 0; i < nx; i++)
-                s[i][j] = vf_fma(u[i], v, s[i][j]);
-        }
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < nx; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < nb; j++) {
-            const float sum = alpha * vf_sum(s[i][j]);
-            c[i * ldc + j] = add ? c[i * ldc + j] + sum : sum;
-        }
-}
-
-/* Row j of b from index k on: where it is, or read into `row`. */
-static const float *dot_row(const operand *b, int64_t j, int64_t k, int64_t n, float *row)
-{
-    const int64_t at = j * b->rs + k * b->cs;
-    if (b->w)
-        decode_row(b->w, b->row0 + j, k, n, row);
-    else if (b->cs != 1)
-        for (int64_t t = 0; t < n; t++)
-            row[t] = read_one(b->p, b->narrow, at + t * b->cs);
-    else if (b->narrow)
-        read_bf16((const uint16_t *)b->p + at, n, row);
-    else if (!b->bf16)
-        return (const float *)b->p + at;
-    else
-        memcpy(row, (const float *)b->p + at, (size_t)n * sizeof(float));
-    for (int64_t t = 0; b->bf16 && t < n; t += NBI_W) {
-        const int l = (int)min_i64(NBI_W, n - t);
-        vf_store_n(row + t, vf_round_bf16(vf_load_n(row + t, l)), l);
-    }
-    return row;
-}
-
-/* The rows of a from index k on, zeros behind their ends. */
-static void dot_inputs(const operand *a, int64_t m, int64_t k, int64_t n, float *x)
-{
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t t = 0; t < round_up(n, NBI_W); t++) {
-            float v = t < n ? read_one(a->p, a->narrow, i * a->rs + (k + t) * a->cs) : 0.0f;
-            x[i * DOT_K + t] = a->bf16 ? nb_round_bf16(v) : v;
-        }
-}
-
-/* Few rows (generation): rows of b are read once and multiplied with all rows of a by dot
- * products, without panels. One partial sum per DOT_K indices. */
-static void dot_term(const term *g, const region *p, bool add, float *x, float *rows)
-{
-    int64_t n0, n1;
-    const int64_t m = p->m1, ldc = p->ldc;
-    if (!region_columns(p, g, &n0, &n1))
-        return;
-    if (g->k == 0 && !add)
-        region_clear(p);
-    for (int64_t k = 0; k < g->k; k += DOT_K, add = true) {
-        const int64_t n = min_i64(DOT_K, g->k - k);
-        dot_inputs(&g->a, m, k, n, x);
-        for (int64_t j = n0; j < n1; j += DOT_COLS) {
-            const int64_t jn = min_i64(DOT_COLS, n1 - j);
-            const float *b[DOT_COLS];
-            for (int64_t r = 0; r < jn; r++)
-                b[r] = dot_row(&g->b, j + r - g->col0, k, n, rows + r * DOT_K);
-            float *c = p->c + j - p->n0;
-            int64_t i = 0;
-            for (; i + 2 <= m && jn == DOT_COLS; i += 2)
-                dot_block(2, DOT_COLS, n, x + i * DOT_K, b, c + i * ldc, ldc, g->alpha, add);
-            for (; i < m && jn == DOT_COLS; i++)
-                dot_block(1, DOT_COLS, n, x + i * DOT_K, b, c + i * ldc, ldc, g->alpha, add);
-            for (; i < m; i++)
-                for (int64_t r = 0; r < jn; r++)
-                    dot_block(1, 1, n, x + i * DOT_K, b + r, c + i * ldc + r, ldc, g->alpha, add);
-        }
-    }
-}
-
-static void dot_part(const product *g, int64_t n0, int64_t n1, void *scratch)
-{
-    float *x = scratch, *rows = x + DOT_ROWS * DOT_K, *tile = rows + DOT_COLS * DOT_K;
-    const int64_t cols = g->narrow ? DOT_TILE : n1 - n0;
+    gemv_scratch *z = scratch;
+    float *tile = (float *)(z + 1);
+    const int64_t cols = g->narrow ? GEMV_TILE : n1 - n0;
     for (int64_t j = n0; j < n1; j += cols) {
         region p = region_begin(g, 0, g->m, j, min_i64(n1, j + cols), tile);
         for (int64_t e = 0; e <= g->n_extra; e++) {
             const term t = term_at(g, e);
-            dot_term(&t, &p, g->add || e > 0, x, rows);
+            int64_t from, to;
+            if (!region_columns(&p, &t, &from, &to))
+                continue;
+            if (t.k == 0 && !g->add && e == 0)
+                region_clear(&p);
+            gemv(&t.a, &t.b, g->m, from - t.col0, to - from, t.k, t.alpha, g->add || e > 0,
+                 p.c + from - p.n0, p.ldc, z);
         }
         region_end(g, &p);
     }
@@ -296,12 +205,12 @@ static void run_product(const product *g)
         return;
     const operand *b = &g->first.b;
     const int threads = nb_queue_threads(g->q, g->m * g->n / 8 * g->first.k / 4);
-    if (g->m <= DOT_ROWS && (b->w ? !b->swap : b->cs == 1)) {
+    if (g->m <= GEMV_ROWS && (b->w ? !b->swap : b->cs == 1)) {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
         for (int t = 0; t < threads; t++) {
             int64_t n0, n1;
             cut(g->n, NBI_W, t, threads, &n0, &n1);
-            dot_part(g, n0, n1, nb_queue_scratch(g->q, t));
+            gemv_part(g, n0, n1, nb_queue_scratch(g->q, t));
         }
         return;
     }

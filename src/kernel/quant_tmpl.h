@@ -20,11 +20,6 @@ NBI_INLINE vf vf_pick16(const vf table[2], vi i)
 {
     return vf_pick8(table[0], i);
 }
-/* p[i] */
-NBI_INLINE vf vf_gather(const float *p, vi i)
-{
-    return (vf)_mm512_i32gather_ps((__m512i)i, p, 4);
-}
 /* 2 * i + (a > b) */
 NBI_INLINE vi vi_descend(vi i, vf a, vf b)
 {
@@ -54,10 +49,6 @@ NBI_INLINE vf vf_pick16(const vf table[2], vi i)
     /* bit 3 of the index becomes the sign bit that blendv looks at */
     return (vf)_mm256_blendv_ps((__m256)vf_pick8(table[0], i), (__m256)vf_pick8(table[1], i),
                                 _mm256_castsi256_ps(_mm256_slli_epi32((__m256i)i, 28)));
-}
-NBI_INLINE vf vf_gather(const float *p, vi i)
-{
-    return (vf)_mm256_i32gather_ps(p, (__m256i)i, 4);
 }
 NBI_INLINE vi vi_descend(vi i, vf a, vf b)
 {

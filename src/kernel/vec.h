@@ -43,6 +43,15 @@ NBI_INLINE void vf_store(float *p, vf v)
     *(vf_mem *)p = v;
 }
 
+/* Keeps a loaded vector from being loaded again at each use. */
+#if NBI_W == 16
+#define NBI_IN_REGISTER(v) __asm__("" : "+v"(v))
+#elif NBI_W == 8
+#define NBI_IN_REGISTER(v) __asm__("" : "+x"(v))
+#else
+#define NBI_IN_REGISTER(v) ((void)(v))
+#endif
+
 /* Bits where m is all ones from a, else from b. */
 NBI_INLINE vf vf_select(vi m, vf a, vf b)
 {
@@ -98,6 +107,27 @@ NBI_INLINE vf vf_lookup4(const uint8_t *p, const float book[16])
     __m128i b = _mm_loadl_epi64((const __m128i_u *)p), low = _mm_set1_epi8(15);
     __m128i c = _mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(b, 4), low), _mm_and_si128(b, low));
     return (vf)_mm512_permutexvar_ps(_mm512_cvtepu8_epi32(c), _mm512_loadu_ps(book));
+}
+/* A table of 16 values in registers, and its values at the lowest four bits of each lane. */
+typedef struct vbook {
+    vf v;
+} vbook;
+NBI_INLINE vbook vbook_load(const float book[16])
+{
+    return (vbook){vf_load(book)};
+}
+NBI_INLINE vf vf_book(vbook b, vu index)
+{
+    return (vf)_mm512_permutexvar_ps((__m512i)index, (__m512)b.v);
+}
+/* table[index] */
+NBI_INLINE vf vf_gather(const float *table, vi index)
+{
+    return (vf)_mm512_i32gather_ps((__m512i)index, table, 4);
+}
+NBI_INLINE vu vu_load_u8(const uint8_t *p)
+{
+    return (vu)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i_u *)p));
 }
 NBI_INLINE vf vf_sqrt(vf x)
 {
@@ -211,6 +241,28 @@ NBI_INLINE vf vf_lookup4(const uint8_t *p, const float book[16])
     /* bit 3 of the index becomes the sign bit that blendv looks at */
     return (vf)_mm256_blendv_ps(lo, hi, _mm256_castsi256_ps(_mm256_slli_epi32(idx, 28)));
 }
+typedef struct vbook {
+    vf low, high;
+} vbook;
+NBI_INLINE vbook vbook_load(const float book[16])
+{
+    return (vbook){vf_load(book), vf_load(book + 8)};
+}
+NBI_INLINE vf vf_book(vbook b, vu index)
+{
+    __m256 low = _mm256_permutevar8x32_ps((__m256)b.low, (__m256i)index);
+    __m256 high = _mm256_permutevar8x32_ps((__m256)b.high, (__m256i)index);
+    return (vf)_mm256_blendv_ps(low, high,
+                                _mm256_castsi256_ps(_mm256_slli_epi32((__m256i)index, 28)));
+}
+NBI_INLINE vf vf_gather(const float *table, vi index)
+{
+    return (vf)_mm256_i32gather_ps(table, (__m256i)index, 4);
+}
+NBI_INLINE vu vu_load_u8(const uint8_t *p)
+{
+    return (vu)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i_u *)p));
+}
 NBI_INLINE vf vf_sqrt(vf x)
 {
     return (vf)_mm256_sqrt_ps((__m256)x);
@@ -285,6 +337,28 @@ NBI_INLINE vf vf_load_f16(const uint16_t *p)
 NBI_INLINE vf vf_lookup4(const uint8_t *p, const float book[16])
 {
     vf v = {book[p[0] >> 4], book[p[0] & 15], book[p[1] >> 4], book[p[1] & 15]};
+    return v;
+}
+typedef struct vbook {
+    const float *p;
+} vbook;
+NBI_INLINE vbook vbook_load(const float book[16])
+{
+    return (vbook){book};
+}
+NBI_INLINE vf vf_book(vbook b, vu i)
+{
+    vf v = {b.p[i[0] & 15], b.p[i[1] & 15], b.p[i[2] & 15], b.p[i[3] & 15]};
+    return v;
+}
+NBI_INLINE vf vf_gather(const float *table, vi i)
+{
+    vf v = {table[i[0]], table[i[1]], table[i[2]], table[i[3]]};
+    return v;
+}
+NBI_INLINE vu vu_load_u8(const uint8_t *p)
+{
+    vu v = {p[0], p[1], p[2], p[3]};
     return v;
 }
 NBI_INLINE vf vf_sqrt(vf x)
@@ -393,6 +467,17 @@ NBI_INLINE float vf_max_lane(vf v)
 {
     NBI_FOLD_ALL(v, vf_max);
     return v[0];
+}
+
+/* Lane i: the sum of the lanes of t[i], each as vf_sum takes it. Overwrites t. */
+NBI_INLINE vf vf_sum_rows(vf t[NBI_W])
+{
+#pragma GCC unroll 4
+    for (int half = NBI_W / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < half; i++)
+            t[i] = vf_zip_low(t[i], t[i + half]) + vf_zip_high(t[i], t[i + half]);
+    return t[0];
 }
 
 /* sum[0..1] += v, widened. */

@@ -69,6 +69,7 @@ static double worst_error(const weight *w, const nb_qgroup *g, const nb_qmatmul_
                           const float *y0)
 {
     const int64_t n = a->backward ? w->t.k : g->w_rows, inner = a->backward ? g->w_rows : w->t.k;
+    const bool few = !a->backward && g->rows <= NB_FEW_ROWS;
     double worst = 0;
     for (int64_t i = g->row0; i < g->row0 + g->rows; i++)
         for (int64_t j = 0; j < n; j++) {
@@ -78,7 +79,7 @@ static double worst_error(const weight *w, const nb_qgroup *g, const nb_qmatmul_
                     a->backward ? (g->w_row0 + t) * w->t.k + j : (g->w_row0 + j) * w->t.k + t;
                 const double u =
                     at_compute(nbt_value(a->x, a->x_dtype, i * a->ldx + t), a->compute);
-                const double v = at_compute(w->plain[at], a->compute);
+                const double v = few ? (double)w->plain[at] : at_compute(w->plain[at], a->compute);
                 sum += u * v;
                 size += fabs(u * v);
             }
@@ -183,6 +184,55 @@ static void test_dtypes_and_lowrank(void **state)
                                  .threads = 1 + v % 2});
 }
 
+/* Few rows: whole and half vectors of codes, blocks that span rows, borders of nested blocks, more
+ * inner indices than are taken at a time. */
+static void test_few_rows(void **state)
+{
+    (void)state;
+    static const nb_dtype dt[] = {NB_DT_F32, NB_DT_BF16};
+    static const shape shapes[] = {
+        {2, 33, 128}, {16, 5, 64}, {7, 70, 320}, {5, 17, 16576}, {9, 3, 17000}};
+    for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
+        for (kind kd = 0; kd < K_COUNT; kd++)
+            for (int v = 0; v<32; v += shapes[s].k> 1000 ? 5 : 1)
+                run_groups(kd, shapes[s],
+                           (variant){.add = v & 1,
+                                     .extra = v & 2,
+                                     .compute = v & 4 ? NB_COMPUTE_BF16 : NB_COMPUTE_F32,
+                                     .x_dtype = dt[v >> 3 & 1],
+                                     .y_dtype = dt[v >> 4 & 1],
+                                     .threads = 1 + v % 2});
+}
+
+/* A row of few gets the bits it gets alone. */
+static void test_row_alone_same_bits(void **state)
+{
+    (void)state;
+    enum { M = NB_FEW_ROWS, N = 37, K = 448 };
+    float *x = nbt_random(M * K, 5, 1.0);
+    for (kind kd = 0; kd < K_COUNT; kd++)
+        for (int c = 0; c < 2; c++)
+            NBT_FOR_LEVELS(l, 1)
+            {
+                const nb_compute compute = c ? NB_COMPUTE_BF16 : NB_COMPUTE_F32;
+                weight w = make(kd, N, K, l.q, &l.k);
+                float all[M * N], one[N];
+                for (int64_t m = 2; m <= M; m++) {
+                    nb_qgroup g = {&w.t, 0, N, 0, m}, h = {&w.t, 0, N, 0, 1};
+                    nb_qmatmul_args a = {l.q, &g, 1, false, x, K, all, N, false, compute};
+                    l.k.qmatmul(&a);
+                    for (int64_t i = 0; i < m; i++) {
+                        nb_qmatmul_args b = {l.q, &h,  1, false, x + i * K,
+                                             K,   one, N, false, compute};
+                        l.k.qmatmul(&b);
+                        assert_true(nbt_same_bits(all + i * N, one, N));
+                    }
+                }
+                drop(&w);
+            }
+    nbi_free(x);
+}
+
 static void test_threads_same_bits(void **state)
 {
     (void)state;
@@ -278,9 +328,12 @@ static void test_far_rows(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_decode), cmocka_unit_test(test_products),
-        cmocka_unit_test(test_dtypes_and_lowrank), cmocka_unit_test(test_threads_same_bits),
-        cmocka_unit_test(test_far_rows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_decode),
+                                       cmocka_unit_test(test_products),
+                                       cmocka_unit_test(test_few_rows),
+                                       cmocka_unit_test(test_row_alone_same_bits),
+                                       cmocka_unit_test(test_dtypes_and_lowrank),
+                                       cmocka_unit_test(test_threads_same_bits),
+                                       cmocka_unit_test(test_far_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

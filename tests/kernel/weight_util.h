@@ -3,7 +3,32 @@
 #ifndef NBT_WEIGHT_UTIL_H
 #define NBT_WEIGHT_UTIL_H
 
-typedef enum kind { K_F32, K_BF16, K_F16, K_NF4, K_FP4, K_NF4_DQ, K_COUNT } kind;
+typedef enum kind {
+    K_F32,
+    K_BF16,
+    K_F16,
+    K_NF4,
+    K_FP4,
+    K_NF4_DQ,
+    K_FP4_64,
+    K_NF4_256_DQ,
+    K_COUNT
+} kind;
+
+static bool is_fp4(kind kd)
+{
+    return kd == K_FP4 || kd == K_FP4_64;
+}
+
+static bool is_nested(kind kd)
+{
+    return kd == K_NF4_DQ || kd == K_NF4_256_DQ;
+}
+
+static int64_t block_of(kind kd)
+{
+    return kd == K_FP4 ? 32 : kd == K_NF4_256_DQ ? 256 : 64;
+}
 
 /* A weight of some kind with the memory behind it and its values in plain f32. */
 typedef struct weight {
@@ -41,15 +66,15 @@ static void make_4bit(weight *w, kind kd, const float *x, int64_t n, int64_t blo
                       const nb_kernels *k)
 {
     const int64_t blocks = (n + block - 1) / block;
-    w->t.kind = kd == K_FP4 ? NB_QK_FP4 : NB_QK_NF4;
+    w->t.kind = is_fp4(kd) ? NB_QK_FP4 : NB_QK_NF4;
     w->t.dtype = NB_DT_F32;
     w->t.block = block;
-    memcpy(w->t.book, kd == K_FP4 ? nb_book_fp4 : nb_book_nf4, sizeof(w->t.book));
+    memcpy(w->t.book, is_fp4(kd) ? nb_book_fp4 : nb_book_nf4, sizeof(w->t.book));
     w->t.data = w->data = nbi_calloc(NBI_MEM_OTHER, 1, (size_t)(n + 1) / 2);
     w->t.absmax = w->absmax = nbt_floats((size_t)blocks);
     nb_quantize4_args a = {q, w->t.kind, NB_DT_F32, x, n, block, w->data, w->absmax};
     k->quantize4(&a);
-    if (kd == K_NF4_DQ) {
+    if (is_nested(kd)) {
         w->map = nbt_floats(256);
         nb_dynamic_map_signed(w->map);
         w->absmax_codes = nbi_calloc(NBI_MEM_OTHER, 1, (size_t)blocks);
@@ -67,7 +92,7 @@ static void make_4bit(weight *w, kind kd, const float *x, int64_t n, int64_t blo
     }
     for (int64_t i = 0; i < n; i++) {
         volatile float scale = w->absmax[i / block]; /* volatile: two roundings */
-        if (kd == K_NF4_DQ) {
+        if (is_nested(kd)) {
             volatile float product =
                 w->map[w->absmax_codes[i / block]] * w->nested_absmax[i / block / 256];
             scale = product + w->t.nested_offset;
@@ -86,7 +111,7 @@ NBT_UNUSED static weight make(kind kd, int64_t n, int64_t kk, nb_queue *q, const
     if (kd <= K_F16)
         make_dense(&w, kd, x, (size_t)(n * kk));
     else
-        make_4bit(&w, kd, x, n * kk, kd == K_FP4 ? 32 : 64, q, k);
+        make_4bit(&w, kd, x, n * kk, block_of(kd), q, k);
     nbi_free(x);
     return w;
 }

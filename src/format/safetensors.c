@@ -214,6 +214,12 @@ nb_status nb_safetensors_open(nb_safetensors **out, const char *path, nb_error *
     return s;
 }
 
+const nbi_mapfile *nb_safetensors_files(const nb_safetensors *st, size_t *n)
+{
+    *n = st->n_files;
+    return st->files;
+}
+
 size_t nb_safetensors_count(const nb_safetensors *st)
 {
     return st->n;

@@ -31,6 +31,8 @@ nb_status nb_safetensors_open(nb_safetensors **out, const char *path, nb_error *
 nb_status nb_safetensors_open_dir(nb_safetensors **out, const char *dir, const char *stem,
                                   nb_error *err) NB_MUST_CHECK;
 void nb_safetensors_close(nb_safetensors **st);
+/* The *n files of the set; one, or the shards in order. */
+const nbi_mapfile *nb_safetensors_files(const nb_safetensors *st, size_t *n);
 size_t nb_safetensors_count(const nb_safetensors *st);
 const nb_st_tensor *nb_safetensors_at(const nb_safetensors *st,
                                       size_t i); /* one array, file order */

@@ -295,7 +295,8 @@ void nb_config_free(nb_model_config *c)
     memset(c, 0, sizeof *c);
 }
 
-nb_status nb_config_write(const nb_model_config *c, nb_dtype dtype, const char *path, nb_error *err)
+static nb_status write_document(const nb_model_config *c, nb_dtype dtype,
+                                const nb_quant_config *quant, const char *path, nb_error *err)
 {
     bool has_dtype = nbi_json_get(c->raw, "dtype") || nbi_json_get(c->raw, "torch_dtype");
     nbi_strbuf b = {0};
@@ -315,6 +316,10 @@ nb_status nb_config_write(const nb_model_config *c, nb_dtype dtype, const char *
         nbi_jw_key(&w, nbi_json_get(c->raw, "rope_parameters") ? "dtype" : "torch_dtype");
         nbi_jw_str(&w, nb_dtype_torch(dtype));
     }
+    if (quant) {
+        nbi_jw_key(&w, "quantization_config");
+        nbi_config_quant_write(quant, dtype, &w);
+    }
     nbi_jw_object_end(&w);
     nbi_strbuf_putc(&b, '\n');
     nb_status s = nbi_strbuf_check(&b, err);
@@ -322,4 +327,15 @@ nb_status nb_config_write(const nb_model_config *c, nb_dtype dtype, const char *
         s = nbi_write_file(path, b.s, b.n, err);
     nbi_strbuf_free(&b);
     return s;
+}
+
+nb_status nb_config_write(const nb_model_config *c, nb_dtype dtype, const char *path, nb_error *err)
+{
+    return write_document(c, dtype, NULL, path, err);
+}
+
+nb_status nb_config_write_quantised(const nb_model_config *c, const nb_quant_config *quant,
+                                    const char *path, nb_error *err)
+{
+    return write_document(c, c->dtype, quant, path, err);
 }

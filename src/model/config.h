@@ -74,6 +74,10 @@ void nb_config_free(nb_model_config *c);
  * `dtype` and quantization_config dropped. */
 nb_status nb_config_write(const nb_model_config *c, nb_dtype dtype, const char *path,
                           nb_error *err) NB_MUST_CHECK;
+/* The same with the stored dtype and a quantization_config for `quant`, as transformers writes it.
+ */
+nb_status nb_config_write_quantised(const nb_model_config *c, const nb_quant_config *quant,
+                                    const char *path, nb_error *err) NB_MUST_CHECK;
 
 /* inv_freq[head_dim/2] for a segment of seq_len tokens (only the dynamic type depends on it), f32
  * as transformers computes it. */

@@ -23,5 +23,7 @@ nb_status nbi_config_uniform_window(nb_model_config *c, int64_t window,
                                     nb_error *err) NB_MUST_CHECK;
 /* Maximum positions when the document does not say. */
 void nbi_config_default_positions(nb_model_config *c, int64_t n);
+/* A quantization_config as transformers writes it. */
+void nbi_config_quant_write(const nb_quant_config *q, nb_dtype compute, nbi_json_writer *w);
 
 #endif

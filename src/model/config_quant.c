@@ -69,3 +69,35 @@ nb_status nbi_config_quant(nb_model_config *c, const nbi_json *doc, const char *
                     "bitsandbytes (4 bits)",
                     where, method ? method : "(none)");
 }
+
+void nbi_config_quant_write(const nb_quant_config *q, nb_dtype compute, nbi_json_writer *w)
+{
+    const struct {
+        const char *key;
+        bool value;
+    } flags[] = {{"_load_in_4bit", true},
+                 {"_load_in_8bit", false},
+                 {"load_in_4bit", true},
+                 {"load_in_8bit", false},
+                 {"bnb_4bit_use_double_quant", q->double_quant},
+                 {"llm_int8_enable_fp32_cpu_offload", false},
+                 {"llm_int8_has_fp16_weight", false}};
+    nbi_jw_object(w);
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        nbi_jw_key(w, flags[i].key);
+        nbi_jw_bool(w, flags[i].value);
+    }
+    nbi_jw_key(w, "bnb_4bit_compute_dtype");
+    nbi_jw_str(w, nb_dtype_torch(compute));
+    nbi_jw_key(w, "bnb_4bit_quant_storage");
+    nbi_jw_str(w, "uint8");
+    nbi_jw_key(w, "bnb_4bit_quant_type");
+    nbi_jw_str(w, nb_qkind_name(q->kind));
+    nbi_jw_key(w, "llm_int8_skip_modules");
+    nbi_jw_null(w);
+    nbi_jw_key(w, "llm_int8_threshold");
+    nbi_jw_f64(w, 6.0);
+    nbi_jw_key(w, "quant_method");
+    nbi_jw_str(w, "bitsandbytes");
+    nbi_jw_object_end(w);
+}

@@ -44,6 +44,8 @@ typedef struct nb_model_load {
     nb_compute compute;
     nb_quant_config quant; /* load_in_4bit: quantise dense linears (never embeddings, head, norms)
                             * while loading, tensor by tensor */
+    const char *quantized_cache; /* folder for the 4-bit form of models that are quantised while
+                                  * loading; NULL: none */
     bool trainable; /* every weight becomes an f32 parameter with a gradient (dense folder only) */
 } nb_model_load;
 
@@ -61,6 +63,11 @@ nb_site *nb_model_site(nb_model *m, const char *name);
  * (tied tensors once). `into` exists already (a base/safedir temporary). */
 nb_status nb_model_save(const nb_model *m, const char *into, nb_dtype dtype,
                         nb_error *err) NB_MUST_CHECK;
+/* Writes a bitsandbytes folder: the block's linear weights of the 16- or 32-bit folder `dir`
+ * quantised by how->quant (how->threads and cpu_flags apply), all else copied, config.json with a
+ * quantization_config. One tensor at a time is in memory. `into` as above. */
+nb_status nb_model_quantise(const char *dir, const char *into, const nb_model_load *how,
+                            const nb_log *log, nb_error *err) NB_MUST_CHECK;
 /* Copies the tokenizer's and template files that exist from one folder to another. */
 nb_status nb_model_copy_tokenizer(const char *from, const char *into, nb_error *err) NB_MUST_CHECK;
 /* Makes a model of random weights (normal with initializer_range, norms 1, biases 0; philox keyed

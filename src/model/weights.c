@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Opening and closing a model. */
+#include "model/quant_cache.h"
 #include "model/weights.h"
 
 #include <string.h>
@@ -94,7 +95,7 @@ static nb_status check_tied_copy(const nb_model *m, const nb_st_tensor *t, nb_er
 
 /* Every tensor of the folder has a place. Buffers of rotary tables that old writers saved are left
  * aside: they follow from config.json. */
-static nb_status check_unknown(const nbi_loader *l, nb_error *err)
+nb_status nbi_check_unknown(const nbi_loader *l, nb_error *err)
 {
     const nb_model *m = l->m;
     char head[NBI_MAX_MODULE + 16];
@@ -161,7 +162,7 @@ static nb_status load_all(nb_model *m, const nb_model_load *how, nb_error *err)
         m->head.dw = m->d_embed;
     }
     if (st == NB_OK)
-        st = check_unknown(&l, err);
+        st = nbi_check_unknown(&l, err);
     if (st == NB_OK && m->config.has_quant && l.found_quantised == 0)
         st = nbi_fail(err, NB_FORMAT,
                       "%s: config.json says that the model is quantised, but no tensor is", m->dir);
@@ -173,8 +174,27 @@ static nb_status load_all(nb_model *m, const nb_model_load *how, nb_error *err)
     return nbi_model_make_sites(m, err);
 }
 
-static nb_status open_model(nb_model *m, const char *dir, const nb_model_load *how,
-                            const nb_log *log, nb_error *err)
+/* Weights that are to be quantised are taken from the cache of an earlier start, which is made
+ * first when there is none. */
+static nb_status open_files(nb_model *m, const nb_model_load *how, const nb_log *log, nb_error *err)
+{
+    char *cached = NULL;
+    NBI_TRY(nb_safetensors_open_dir(&m->files, m->dir, "model", err));
+    if (!how->quantized_cache || !m->quant.load_in_4bit || m->config.has_quant)
+        return NB_OK;
+    NBI_TRY(nbi_quant_cache_find(m, how->quantized_cache, &cached, log, err));
+    if (!cached)
+        return NB_OK;
+    nb_safetensors_close(&m->files);
+    nb_status s = nb_safetensors_open_dir(&m->files, cached, "model", err);
+    m->config.has_quant = true;
+    m->config.quant = m->quant;
+    nbi_free(cached);
+    return s;
+}
+
+static nb_status begin(nb_model *m, const char *dir, const nb_model_load *how, const nb_log *log,
+                       nb_error *err)
 {
     m->dir = nbi_strdup(NBI_MEM_OTHER, dir);
     if (!m->dir)
@@ -184,14 +204,12 @@ static nb_status open_model(nb_model *m, const char *dir, const nb_model_load *h
     m->exec.compute = how->compute;
     nb_kernels_init(&m->exec.k, how->cpu_flags);
     NBI_TRY(nb_queue_open(&m->exec.q, how->threads, err));
-    NBI_TRY(nb_safetensors_open_dir(&m->files, dir, "model", err));
-    NBI_TRY(load_all(m, how, err));
     m->n_parameters = nb_config_parameters(&m->config);
-    return NB_OK;
+    return open_files(m, how, log, err);
 }
 
-nb_status nb_model_open(nb_model **out, const char *dir, const nb_model_load *how,
-                        const nb_log *log, nb_error *err)
+nb_status nbi_model_begin(nb_model **out, const char *dir, const nb_model_load *how,
+                          const nb_log *log, nb_error *err)
 {
     nb_model *m = nbi_calloc(NBI_MEM_OTHER, 1, sizeof *m);
     *out = NULL;
@@ -199,9 +217,19 @@ nb_status nb_model_open(nb_model **out, const char *dir, const nb_model_load *ho
         return nbi_fail_nomem(err, "the model", sizeof *m);
     nbi_arena_init(&m->strings, NBI_MEM_OTHER);
     nbi_arena_init(&m->stats, NBI_MEM_SCALES);
-    nb_status s = open_model(m, dir, how, log, err);
+    nb_status s = begin(m, dir, how, log, err);
     if (s != NB_OK)
         nb_model_close(&m);
     *out = m;
+    return s;
+}
+
+nb_status nb_model_open(nb_model **out, const char *dir, const nb_model_load *how,
+                        const nb_log *log, nb_error *err)
+{
+    NBI_TRY(nbi_model_begin(out, dir, how, log, err));
+    nb_status s = load_all(*out, how, err);
+    if (s != NB_OK)
+        nb_model_close(out);
     return s;
 }

@@ -77,8 +77,8 @@ static nb_status wrong_shape(const nb_st_tensor *t, const nbi_tensor_spec *s, nb
     return st;
 }
 
-static nb_status find_dense(nbi_loader *l, const nbi_tensor_spec *s, const nb_st_tensor **out,
-                            nb_error *err)
+nb_status nbi_find_dense(nbi_loader *l, const nbi_tensor_spec *s, const nb_st_tensor **out,
+                         nb_error *err)
 {
     const nb_st_tensor *t = nb_safetensors_find(l->m->files, s->name);
     if (!t)
@@ -152,7 +152,7 @@ static nb_status load_vector(nbi_loader *l, const nbi_tensor_spec *s, const floa
     const nb_st_tensor *t;
     nb_param *p = NULL;
     float *copy = NULL;
-    NBI_TRY(find_dense(l, s, &t, err));
+    NBI_TRY(nbi_find_dense(l, s, &t, err));
     if (!l->how->trainable) {
         NBI_TRY(copy_f32(l, t, &copy, err));
         *value = copy;
@@ -184,7 +184,7 @@ static nb_status load_embedding(nbi_loader *l, const nbi_tensor_spec *s, nb_erro
     nb_model *m = l->m;
     const nb_st_tensor *t;
     nb_param *p = NULL;
-    NBI_TRY(find_dense(l, s, &t, err));
+    NBI_TRY(nbi_find_dense(l, s, &t, err));
     m->embed_dtype = t->dtype;
     if (!l->how->trainable)
         return keep_dense(l, t, &m->embed, err);
@@ -247,7 +247,7 @@ static nb_status load_dense_linear(nbi_loader *l, const nbi_tensor_spec *s, nb_l
     const void *data = NULL;
     nb_param *p = NULL;
     bool block_weight = s->part != NBI_PART_HEAD;
-    NBI_TRY(find_dense(l, s, &t, err));
+    NBI_TRY(nbi_find_dense(l, s, &t, err));
     if (m->config.has_quant && block_weight && !nbi_is_skipped(&m->config, s->module))
         return nbi_fail(
             err, NB_FORMAT,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Quantising while loading: one tensor at a time, so that memory never holds the 16-bit model. */
+/* Quantising dense weights: one tensor at a time and by pieces, so that memory never holds the
+ * 16-bit model. */
 #include <math.h>
 #include <string.h>
 #include "base/fail.h"
@@ -53,47 +54,34 @@ bool nbi_is_skipped(const nb_model_config *c, const char *module)
     return false;
 }
 
-static nb_status new_stats(nbi_loader *l, nbi_memtag tag, size_t n, void **out, nb_error *err)
+nbi_quant_sizes nbi_quant_sizes_of(const nb_quant_config *q, const nb_st_tensor *t)
 {
-    *out = nbi_model_own(l->m, tag, n);
-    return *out ? NB_OK : nbi_fail_nomem(err, "a 4-bit weight", n);
-}
-
-static nb_status nested_book(nbi_loader *l, nb_error *err)
-{
-    if (l->nested_book)
-        return NB_OK;
-    void *p = NULL;
-    NBI_TRY(new_stats(l, NBI_MEM_SCALES, 256 * sizeof(float), &p, err));
-    l->nested_book = p;
-    nb_dynamic_map_signed(l->nested_book);
-    return NB_OK;
+    const int64_t n = t->shape[0] * t->shape[1];
+    nbi_quant_sizes s = {.elements = n,
+                         .codes = (size_t)(n / 2 + n % 2),
+                         .blocks = n / q->block + (n % q->block != 0)};
+    s.groups = s.blocks / q->nested_block + (s.blocks % q->nested_block != 0);
+    return s;
 }
 
 /* absmax[blocks] to 8-bit codes. */
-static nb_status double_quantise(nbi_loader *l, const nb_quant_config *q, const float *absmax,
-                                 int64_t blocks, nb_qtensor *out, nb_error *err)
+static void double_quantise(const nb_exec *exec, const nb_quant_config *q, int64_t blocks,
+                            const nbi_quant_buffers *to, nb_qtensor *out)
 {
-    int64_t groups = blocks / q->nested_block + (blocks % q->nested_block != 0);
-    void *codes = NULL, *nested = NULL;
-    NBI_TRY(nested_book(l, err));
-    NBI_TRY(new_stats(l, NBI_MEM_SCALES, (size_t)blocks, &codes, err));
-    NBI_TRY(new_stats(l, NBI_MEM_SCALES, (size_t)groups * sizeof(float), &nested, err));
-    out->nested_offset = nb_quant_mean(absmax, blocks);
-    nb_quantize8_args a = {.q = l->m->exec.q,
-                           .x = absmax,
+    nb_quantize8_args a = {.q = exec->q,
+                           .x = to->absmax,
                            .n = blocks,
                            .block = q->nested_block,
-                           .book = l->nested_book,
-                           .offset = out->nested_offset,
-                           .codes = codes,
-                           .absmax = nested};
-    l->m->exec.k.quantize8(&a);
-    out->absmax_codes = codes;
-    out->nested_absmax = nested;
-    out->nested_book = l->nested_book;
+                           .book = to->nested_book,
+                           .offset = nb_quant_mean(to->absmax, blocks),
+                           .codes = to->scales,
+                           .absmax = to->nested};
+    exec->k.quantize8(&a);
+    out->nested_offset = a.offset;
+    out->absmax_codes = to->scales;
+    out->nested_absmax = to->nested;
+    out->nested_book = to->nested_book;
     out->nested_block = q->nested_block;
-    return NB_OK;
 }
 
 /* Bytes of the source that are held at a time: its pages leave memory behind the work, so that the
@@ -117,7 +105,7 @@ static int64_t find_nonfinite(const nb_quantize4_args *a)
 
 /* Codes and scales of all elements, piece by piece. `copy` [PIECE_BYTES] takes pieces that lie at
  * an odd address; NULL when none do. */
-static nb_status quantise_pieces(nbi_loader *l, const nb_st_tensor *t, nb_quantize4_args *a,
+static nb_status quantise_pieces(const nb_exec *exec, const nb_st_tensor *t, nb_quantize4_args *a,
                                  void *copy, nb_error *err)
 {
     const size_t size = nb_dtype_size(t->dtype);
@@ -130,7 +118,7 @@ static nb_status quantise_pieces(nbi_loader *l, const nb_st_tensor *t, nb_quanti
         a->x = copy ? memcpy(copy, from, (size_t)a->n * size) : from;
         a->codes = codes + i / 2;
         a->absmax = absmax + i / a->block;
-        l->m->exec.k.quantize4(a);
+        exec->k.quantize4(a);
         int64_t bad = find_nonfinite(a);
         if (bad >= 0)
             return nbi_fail(err, NB_NUMERIC,
@@ -142,46 +130,65 @@ static nb_status quantise_pieces(nbi_loader *l, const nb_st_tensor *t, nb_quanti
     return NB_OK;
 }
 
-static nb_status quantise(nbi_loader *l, const nb_quant_config *q, const nb_st_tensor *t,
-                          void *copy, float *absmax, nb_qtensor *out, nb_error *err)
+nb_status nbi_quantise_tensor(const nb_exec *exec, const nb_quant_config *q, const nb_st_tensor *t,
+                              const nbi_quant_buffers *to, nb_qtensor *out, nb_error *err)
 {
-    int64_t n = t->shape[0] * t->shape[1], blocks = n / q->block + (n % q->block != 0);
-    void *codes = NULL;
-    NBI_TRY(new_stats(l, NBI_MEM_WEIGHTS, (size_t)(n / 2 + n % 2), &codes, err));
+    bool aligned = (uintptr_t)t->data % nb_dtype_size(t->dtype) == 0;
+    void *copy = aligned ? NULL : nbi_alloc(NBI_MEM_SCRATCH, PIECE_BYTES);
+    if (!aligned && !copy)
+        return nbi_fail_nomem(err, "quantising a weight", PIECE_BYTES);
     *out = (nb_qtensor){.kind = q->kind,
                         .dtype = t->dtype,
                         .n = t->shape[0],
                         .k = t->shape[1],
-                        .data = codes,
+                        .data = to->codes,
                         .block = q->block};
     memcpy(out->book, q->kind == NB_QK_NF4 ? nb_book_nf4 : nb_book_fp4, sizeof out->book);
-    nb_quantize4_args a = {.q = l->m->exec.q,
+    nb_quantize4_args a = {.q = exec->q,
                            .kind = q->kind,
                            .dtype = t->dtype,
                            .block = q->block,
-                           .codes = codes,
-                           .absmax = absmax};
-    NBI_TRY(quantise_pieces(l, t, &a, copy, err));
+                           .codes = to->codes,
+                           .absmax = to->absmax};
+    nb_status s = quantise_pieces(exec, t, &a, copy, err);
+    nbi_free(copy);
+    NBI_TRY(s);
     if (q->double_quant)
-        return double_quantise(l, q, absmax, blocks, out, err);
-    out->absmax = absmax;
+        double_quantise(exec, q, nbi_quant_sizes_of(q, t).blocks, to, out);
+    else
+        out->absmax = to->absmax;
     return NB_OK;
+}
+
+static void *own_book(nbi_loader *l)
+{
+    if (!l->nested_book) {
+        l->nested_book = nbi_model_own(l->m, NBI_MEM_SCALES, 256 * sizeof(float));
+        if (l->nested_book)
+            nb_dynamic_map_signed(l->nested_book);
+    }
+    return l->nested_book;
 }
 
 nb_status nbi_quantise_linear(nbi_loader *l, const nb_st_tensor *t, nb_qtensor *out, nb_error *err)
 {
     const nb_quant_config *q = &l->m->quant;
-    int64_t n = t->shape[0] * t->shape[1], blocks = n / q->block + (n % q->block != 0);
-    size_t scale_bytes = (size_t)blocks * sizeof(float);
-    bool aligned = (uintptr_t)t->data % nb_dtype_size(t->dtype) == 0;
-    float *absmax = q->double_quant ? nbi_alloc(NBI_MEM_SCRATCH, scale_bytes)
-                                    : nbi_model_own(l->m, NBI_MEM_SCALES, scale_bytes);
-    void *copy = aligned ? NULL : nbi_alloc(NBI_MEM_SCRATCH, PIECE_BYTES);
-    nb_status s = !absmax || (!aligned && !copy)
-                      ? nbi_fail_nomem(err, "quantising a weight", t->bytes)
-                      : quantise(l, q, t, copy, absmax, out, err);
-    nbi_free(copy);
+    const nbi_quant_sizes n = nbi_quant_sizes_of(q, t);
+    const size_t scales = (size_t)n.blocks * sizeof(float);
+    nbi_quant_buffers to = {.codes = nbi_model_own(l->m, NBI_MEM_WEIGHTS, n.codes)};
+    bool ok = to.codes != NULL;
+    if (ok && q->double_quant) {
+        to.absmax = nbi_alloc(NBI_MEM_SCRATCH, scales);
+        to.scales = nbi_model_own(l->m, NBI_MEM_SCALES, (size_t)n.blocks);
+        to.nested = nbi_model_own(l->m, NBI_MEM_SCALES, (size_t)n.groups * sizeof(float));
+        to.nested_book = own_book(l);
+        ok = to.scales && to.nested && to.nested_book;
+    } else if (ok) {
+        to.absmax = nbi_model_own(l->m, NBI_MEM_SCALES, scales);
+    }
+    nb_status s = ok && to.absmax ? nbi_quantise_tensor(&l->m->exec, q, t, &to, out, err)
+                                  : nbi_fail_nomem(err, "a 4-bit weight", n.codes);
     if (q->double_quant)
-        nbi_free(absmax);
+        nbi_free(to.absmax);
     return s;
 }

@@ -145,8 +145,11 @@ nb_status nbi_assembly_begin(nbi_assembly *a, const nb_recipe *r, const nb_log *
 nb_status nbi_assembly_load(nbi_assembly *a, const nb_recipe *r, bool trainable, const nb_log *log,
                             nb_error *err)
 {
-    nb_model_load how = {
-        .threads = r->threads, .compute = r->compute, .quant = r->quant, .trainable = trainable};
+    nb_model_load how = {.threads = r->threads,
+                         .compute = r->compute,
+                         .quant = r->quant,
+                         .quantized_cache = r->quantized_cache,
+                         .trainable = trainable};
     NBI_TRY(nbi_cpumask_parse(r->cpumask, &how.cpu_flags, err));
     return nb_model_open(&a->model, a->dir, &how, log, err);
 }

@@ -8,7 +8,7 @@ expect 0 'nibble [0-9]+\.[0-9]+' "$nibble" --version
 expect 0 'usage: nibble COMMAND' "$nibble" --help
 expect 2 'usage: nibble COMMAND' "$nibble"
 expect 2 "no command 'trian'" "$nibble" trian
-for c in train plan eval data generate chat init inspect tokenize doctor; do
+for c in train plan eval data generate chat init inspect tokenize doctor quantize; do
     expect 0 "usage: nibble $c" "$nibble" $c --help
     expect 0 'nibble [0-9]' "$nibble" $c --version
 done
@@ -45,12 +45,23 @@ expect 0 'avx|ref' "$nibble" doctor --threads 1
 expect 0 '^\{"version"' "$nibble" doctor --threads 1 --json
 one_line
 
+# the 4-bit folder and the cache of it
+expect 0 'made four' "$nibble" quantize --model model --output four --threads 1
+expect 0 'quantisation: .*nf4' "$nibble" inspect four
+expect 3 'exists' "$nibble" quantize --model model --output four
+expect 2 'takes a model' "$nibble" quantize --model model
+expect 3 'quantised already' "$nibble" quantize --model four --output five
+check 'nothing is left of a failure' test ! -e five
+
 # evaluation
 eval="$nibble eval --model model --data rows.jsonl --threads 1"
 $eval --json >out.txt 2>/dev/null
 check 'eval --json' grep -q -E '^\{"loss": [0-9.]+, "perplexity": [0-9.]+, "token_accuracy": [0-9.]+, "trained_tokens": 6, "rows": 2\}$' out.txt
 one_line
 expect 0 'perplexity' $eval --load_in_4bit true --save_logits logits.safetensors
+same_output "$eval --json --load_in_4bit true" "$eval --json --model four"
+same_output "$eval --json --load_in_4bit true" "$eval --json --load_in_4bit true --quantized_cache kept"
+same_output "$eval --json --load_in_4bit true" "$eval --json --load_in_4bit true --quantized_cache kept"
 expect 0 'logits F32 \[9, 260\].*segments I64 \[3\]' "$nibble" inspect logits.safetensors --tensors
 
 # generation

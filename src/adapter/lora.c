@@ -109,11 +109,27 @@ static bool lora_forward_lowrank(nb_hook *self, const nb_site_call *c, nb_lowran
     return true;
 }
 
-/* Gradients of A and B; leaves scale * dy B in the place of h and returns it. */
-static float *weight_gradients(const struct nb_lora_site *s, const nb_site_call *c)
+/* dA from what hidden_gradient left. */
+static void lora_backward_input(nb_hook *self, const nb_site_call *c)
 {
+    const struct nb_lora_site *s = self->user;
+    int64_t in = s->site->in, r = s->r, chunk = chunk_of(s, c);
+    const float *h = s->h + c->row0 * r;
+    for (int64_t i0 = 0; i0 < c->m && s->a->grad; i0 += chunk) {
+        int64_t rows = c->m - i0 < chunk ? c->m - i0 : chunk;
+        view x = input(s, c, i0, rows);
+        product(c->exec, r, in, rows, f32_view(h + i0 * r, 1, r), (view){x.v, 1, x.rs, x.dtype},
+                s->a->grad, in, 1.0f, true);
+    }
+}
+
+/* Adds the gradients of B and, when x is there, of A; leaves scale * dy B in the place of h and
+ * returns it. */
+static float *hidden_gradient(nb_hook *self, const nb_site_call *c)
+{
+    const struct nb_lora_site *s = self->user;
     const nb_exec *e = c->exec;
-    int64_t in = s->site->in, r = s->r, out = s->site->rows, chunk = chunk_of(s, c);
+    int64_t r = s->r, out = s->site->rows;
     assert(s->h && c->row0 + c->m <= s->state_rows);
     float *h = s->h + c->row0 * r;
     if (s->b->grad)
@@ -121,12 +137,8 @@ static float *weight_gradients(const struct nb_lora_site *s, const nb_site_call 
                 s->b->grad, r, s->scale, true);
     product(e, c->m, r, out, (view){c->dy, c->ldy, 1, c->dy_dtype}, f32_view(s->b->value, 1, r), h,
             r, s->scale, false);
-    for (int64_t i0 = 0; i0 < c->m && s->a->grad; i0 += chunk) {
-        int64_t rows = c->m - i0 < chunk ? c->m - i0 : chunk;
-        view x = input(s, c, i0, rows);
-        product(e, r, in, rows, f32_view(h + i0 * r, 1, r), (view){x.v, 1, x.rs, x.dtype},
-                s->a->grad, in, 1.0f, true);
-    }
+    if (c->x)
+        lora_backward_input(self, c);
     return h;
 }
 
@@ -135,7 +147,7 @@ static bool lora_backward_lowrank(nb_hook *self, const nb_site_call *c, nb_lowra
     const struct nb_lora_site *s = self->user;
     if (drops(s, c)) /* the mask comes after the sum over the rank */
         return false;
-    *out = (nb_lowrank){.h = weight_gradients(s, c),
+    *out = (nb_lowrank){.h = hidden_gradient(self, c),
                         .ldh = s->r,
                         .r = s->r,
                         .l = s->a->value,
@@ -203,7 +215,7 @@ static void lora_backward(nb_hook *self, const nb_site_call *c)
             add_term(c, &t, c->dx, c->ldx, c->dx_dtype);
         return;
     }
-    const float *dh = weight_gradients(s, c);
+    const float *dh = hidden_gradient(self, c);
     if (c->dx)
         add_dropped(s, c, dh);
 }
@@ -228,6 +240,7 @@ void nbi_lora_attach(struct nb_lora_site *s)
                         .backward = lora_backward,
                         .forward_lowrank = lora_forward_lowrank,
                         .backward_lowrank = lora_backward_lowrank,
+                        .backward_input = lora_backward_input,
                         .state_bytes = state_bytes,
                         .set_state = set_state,
                         .user = s};

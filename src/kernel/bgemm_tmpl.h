@@ -79,7 +79,10 @@ static void pack_unit(const product *g, int64_t r0, int64_t rows, int64_t k0, in
         }
         for (int64_t r = 0; r < UNIT; r += SIDE) {
             const int lines = (int)min_i64(SIDE, UNIT - r);
-            if (r < rows)
+            if (UNIT - r >= 2 * SIDE && packs_wide(&s, rows - r, length - from)) {
+                pack_wide(&s, r0 + r, from, false, dst + r * LINE_BYTES);
+                r += SIDE;
+            } else if (r < rows)
                 pack_rows(&s, r0 + r, min_i64(lines, rows - r), from, min_i64(CHUNK, length - from),
                           lines, dst + r * LINE_BYTES);
             else
@@ -131,9 +134,13 @@ static void pack_own(const product *g, int64_t c0, int64_t cols, int64_t k0, int
                                 min_i64(CHUNK, g->k - k0 - i * CHUNK), c0, COLS,
                                 scales + i * CHUNK * SIDE, dst + i * STRIP_BYTES * CHUNK, NULL);
         } else {
-            for (int64_t i = 0; i < chunks; i++)
-                pack_pairs(&g->b, c0 + c, have, k0 + i * CHUNK,
-                           min_i64(CHUNK, g->k - k0 - i * CHUNK), dst + i * STRIP_BYTES * CHUNK);
+            for (int64_t i = 0; i < chunks; i++) {
+                const int64_t k = k0 + i * CHUNK, left = min_i64(CHUNK, g->k - k);
+                if (!packs_wide(&g->b, cols, left))
+                    pack_pairs(&g->b, c0 + c, have, k, left, dst + i * STRIP_BYTES * CHUNK);
+                else if (c == 0)
+                    pack_wide(&g->b, c0, k, true, dst + i * STRIP_BYTES * CHUNK);
+            }
         }
     }
 }

@@ -241,4 +241,38 @@ NBI_OUTLINE void pack_pairs(const source *s, int64_t r0, int64_t rows, int64_t k
         _mm512_store_si512(dst + p * LINE_BYTES, t[p]);
 }
 
+/* True when two squares side by side, 32 rows that lie beside each other in memory and a whole
+ * chunk, can be packed by pack_wide. */
+static inline bool packs_wide(const source *s, int64_t rows, int64_t n)
+{
+    return !s->w && s->dtype == NB_DT_BF16 && s->rs == 1 && s->cs != 1 && rows >= 2 * SIDE &&
+           n >= CHUNK;
+}
+
+/* Two squares from whole lines of the cache: with half lines, strides of a power of two would let
+ * each line be fetched twice. */
+NBI_OUTLINE void pack_wide(const source *s, int64_t r0, int64_t k0, bool pairs, unsigned char *dst)
+{
+    const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40,
+                                         8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+    const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(SIDE));
+    __m512i t[SIDE], u[SIDE];
+#pragma GCC unroll 16
+    for (int p = 0; p < SIDE; p++) {
+        const __m512i a = _mm512_loadu_si512(at(s, r0, k0 + 2 * p));
+        const __m512i b = _mm512_loadu_si512(at(s, r0, k0 + 2 * p + 1));
+        t[p] = _mm512_permutex2var_epi16(a, low, b);
+        u[p] = _mm512_permutex2var_epi16(a, high, b);
+    }
+    if (!pairs) {
+        turn(t);
+        turn(u);
+    }
+#pragma GCC unroll 16
+    for (int p = 0; p < SIDE; p++) {
+        _mm512_store_si512(dst + p * LINE_BYTES, t[p]);
+        _mm512_store_si512(dst + SQUARE_BYTES + p * LINE_BYTES, u[p]);
+    }
+}
+
 #endif

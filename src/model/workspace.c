@@ -8,7 +8,7 @@
 #include "base/fail.h"
 #include "model/block.h"
 
-enum { ALIGNMENT = 64, HEAD_CHUNK_BYTES = 32 << 20, HEAD_CHUNK_MIN = 128, HEAD_CHUNK_MAX = 512 };
+enum { ALIGNMENT = 64, HEAD_CHUNK_BYTES = 64 << 20, HEAD_CHUNK_MIN = 128, HEAD_CHUNK_MAX = 512 };
 
 /* Walks over a block of memory that may not be there yet: the same walk gives sizes and pointers.
  */

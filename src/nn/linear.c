@@ -129,7 +129,7 @@ void nb_linear_backward(const nb_linear *l, const nb_site_call *c, bool accumula
         gather_terms(l, c, true, &t);
         product(l, c, true, accumulate, &t);
     }
-    if (l->dw)
+    if (l->dw && c->x)
         weight_gradient(l, c);
     if (l->dbias)
         c->exec->k.bias_bwd(&(nb_bias_bwd_args){.q = c->exec->q,
@@ -140,4 +140,24 @@ void nb_linear_backward(const nb_linear *l, const nb_site_call *c, bool accumula
                                                 .db = l->dbias,
                                                 .dtype = c->dy_dtype});
     call_hooks(l, c, true, t.taken);
+}
+
+bool nb_linear_takes_input_later(const nb_linear *l)
+{
+    for (int i = 0; i < l->n_sites; i++)
+        for (const nb_hook *h = l->sites[i]->hooks; h; h = h->next)
+            if (!h->backward_input)
+                return false;
+    return true;
+}
+
+void nb_linear_backward_input(const nb_linear *l, const nb_site_call *c)
+{
+    if (l->dw)
+        weight_gradient(l, c);
+    for (int i = 0; i < l->n_sites; i++) {
+        nb_site_call view = site_view(c, l->sites[i]);
+        for (nb_hook *h = l->sites[i]->hooks; h; h = h->next)
+            h->backward_input(h, &view);
+    }
 }

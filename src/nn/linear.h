@@ -22,6 +22,10 @@ bool nb_linear_trains(const nb_linear *l);
 /* y[m, out] (= or +=) x W^T + b with the hooks of each site. `c` describes the call with y = the
  * whole output (stride ldy). accumulate: y += (residual connection in place). */
 void nb_linear_forward(const nb_linear *l, const nb_site_call *c, bool accumulate);
+/* True when the backward pass can do without x at first: nb_linear_backward with c->x = NULL, then
+ * nb_linear_backward_input with x for the gradients that need it. */
+bool nb_linear_takes_input_later(const nb_linear *l);
+void nb_linear_backward_input(const nb_linear *l, const nb_site_call *c);
 /* dx (= or +=, c->dx may be NULL) dy W; dw += dy^T x; dbias += column sums; with the hooks of each
  * site. c->dy = the whole output gradient. */
 void nb_linear_backward(const nb_linear *l, const nb_site_call *c, bool accumulate);

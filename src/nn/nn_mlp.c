@@ -34,22 +34,26 @@ void nb_mlp_forward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, con
     nb_linear_forward(l->down, &call, true);
 }
 
+/* When the gradient of the down projection's weights can wait, h is made in the same pass over gate
+ * and up as their gradients, each in the place of what is read last there. */
 void nb_mlp_backward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const void *x,
                      const float *dy, float *dx)
 {
     bool inner = dx || nb_linear_trains(l->gate) || nb_linear_trains(l->up);
-    if (nb_linear_trains(l->down))
+    bool trains = nb_linear_trains(l->down);
+    bool later = trains && inner && nb_linear_takes_input_later(l->down);
+    void *dup = later ? s->up : s->h;
+    if (trains && !later)
         activate(l, p, s);
-    nb_site_call call = nb_pass_call(p, s->h, l->down->w.k);
-    call.dy = dy;
-    call.ldy = l->down->w.n;
-    call.dx = inner ? s->dh : NULL;
-    call.dx_dtype = p->act;
-    nb_linear_backward(l->down, &call, false);
+    nb_site_call down = nb_pass_call(p, later ? NULL : s->h, l->down->w.k);
+    down.dy = dy;
+    down.ldy = l->down->w.n;
+    down.dx = inner ? s->dh : NULL;
+    down.dx_dtype = p->act;
+    nb_linear_backward(l->down, &down, false);
     if (!inner)
         return;
 
-    /* dgate takes the place of dh, dup that of h */
     p->exec->k.glu_bwd(&(nb_glu_bwd_args){.q = p->exec->q,
                                           .act = l->act,
                                           .n = p->batch->m * l->gate->w.n,
@@ -57,14 +61,20 @@ void nb_mlp_backward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, co
                                           .u = s->up,
                                           .dh = s->dh,
                                           .dg = s->dh,
-                                          .du = s->h,
+                                          .du = dup,
+                                          .h = later ? s->gate : NULL,
                                           .dtype = p->act});
-    call = nb_pass_call(p, x, l->gate->w.k);
+    if (later) {
+        down.x = s->gate;
+        down.dx = NULL;
+        nb_linear_backward_input(l->down, &down);
+    }
+    nb_site_call call = nb_pass_call(p, x, l->gate->w.k);
     call.dx = dx;
     call.ldy = l->gate->w.n;
     call.dy_dtype = p->act;
     call.dy = s->dh;
     nb_linear_backward(l->gate, &call, false);
-    call.dy = s->h;
+    call.dy = dup;
     nb_linear_backward(l->up, &call, true);
 }

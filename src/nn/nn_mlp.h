@@ -23,7 +23,7 @@ void nb_mlp_forward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, con
 /* The first part of it alone: gate and up. */
 void nb_mlp_project(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const void *x);
 /* dy [m, D] is the gradient of y. dx [m, D] = gradient of x; NULL: not wanted. Parameter gradients
- * are added. x is read only when gate or up train; h and dh are overwritten. */
+ * are added. x is read only when gate or up train; all buffers are overwritten. */
 void nb_mlp_backward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const void *x,
                      const float *dy, float *dx);
 

@@ -42,6 +42,9 @@ struct nb_hook {
      * be called. NULL: always false. */
     bool (*forward_lowrank)(nb_hook *self, const nb_site_call *c, nb_lowrank *out);
     bool (*backward_lowrank)(nb_hook *self, const nb_site_call *c, nb_lowrank *out);
+    /* Parameter gradients that need x, after a backward call (of either kind) that had x = NULL and
+     * did the rest; for layers whose input is not there until later. NULL: x is always given. */
+    void (*backward_input)(nb_hook *self, const nb_site_call *c);
     /* Bytes of activation state for `rows` rows, and the memory itself (64-byte aligned, given
      * before the first call, replaced when the plan grows). In inference the hooks of other
      * blocks get the same memory. Either may be NULL. */

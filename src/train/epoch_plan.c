@@ -30,22 +30,51 @@ void nbi_epoch_free(nbi_epoch *e)
     *e = (nbi_epoch){0};
 }
 
-/* Is a micro-batch full before row i is added? Counts packs and their tokens. */
+nbi_batching nbi_batching_of(const nb_recipe *r, const nb_dataset *data, const nb_order *order,
+                             const nb_log *log)
+{
+    const int64_t budget = r->max_tokens_per_batch, cut = r->data_config.max_seq_length;
+    nbi_batching b = {.data = data,
+                      .order = order,
+                      .batch = r->packing && budget > 0 ? 1 : r->batch,
+                      .accumulation = r->accumulation,
+                      .packing = r->packing,
+                      .pack_tokens = budget > 0 ? budget
+                                     : cut > 0  ? cut
+                                                : data->max_tokens,
+                      .max_tokens = r->packing ? 0 : budget};
+    int64_t n = 0;
+    for (size_t i = 0; budget > 0 && i < data->n; i++)
+        n += data->rows[i].n > budget;
+    if (n > 0)
+        nbi_log(log, NB_LOG_NOTE,
+                "max_tokens_per_batch %lld: %lld row%s longer (up to %lld tokens), each a "
+                "micro-batch by itself; max_seq_length would cut them",
+                (long long)budget, (long long)n, n > 1 ? "s are" : " is",
+                (long long)data->max_tokens);
+    return b;
+}
+
+/* The micro-batch being filled: packs (or rows), tokens of the last pack, tokens of all. */
 typedef struct filling {
-    int64_t packs, tokens;
+    int64_t packs, pack, tokens;
 } filling;
 
+/* Adds a row; true when it is the first of a new micro-batch. */
 static bool starts_new(filling *f, const nbi_batching *b, int64_t tokens)
 {
-    bool joins = b->packing && f->packs > 0 && f->tokens + tokens <= b->pack_tokens;
-    if (joins) {
-        f->tokens += tokens;
+    f->tokens += tokens;
+    if (b->packing && f->packs > 0 && f->pack + tokens <= b->pack_tokens) {
+        f->pack += tokens;
         return false;
     }
+    f->pack = tokens;
+    f->packs++;
+    if (f->packs > 1 && f->packs <= b->batch && !(b->max_tokens > 0 && f->tokens > b->max_tokens))
+        return false;
+    f->packs = 1;
     f->tokens = tokens;
-    if (f->packs == b->batch)
-        f->packs = 0;
-    return f->packs++ == 0;
+    return true;
 }
 
 static nb_status order_rows(nbi_epoch *e, const nbi_batching *b, uint32_t epoch, nb_error *err)
@@ -109,7 +138,7 @@ nb_status nbi_total_updates(const nbi_batching *b, double epochs, int64_t max_st
     nbi_epoch e = {0};
     nb_status st = NB_OK;
     int64_t updates = 0, sum = 0;
-    bool varies = b->packing || b->order->fixed_start.n > 0;
+    bool varies = b->packing || b->max_tokens > 0 || b->order->fixed_start.n > 0;
     *total = max_steps;
     if (max_steps > 0)
         return check_order(b, err);
@@ -126,13 +155,70 @@ nb_status nbi_total_updates(const nbi_batching *b, double epochs, int64_t max_st
     return st;
 }
 
+/* What no order can exceed. */
+static int64_t bound(const nbi_batching *b)
+{
+    int64_t all = b->data->total_tokens, longest = b->data->max_tokens;
+    if (b->packing) {
+        int64_t pack = longest > b->pack_tokens ? longest : b->pack_tokens;
+        return pack > all / b->batch ? all : pack * b->batch;
+    }
+    int64_t most = nb_batch_max_tokens(b->data, b->batch);
+    int64_t budget = b->max_tokens > longest ? b->max_tokens : longest;
+    return b->max_tokens > 0 && budget < most ? budget : most;
+}
+
 int64_t nbi_batching_max_tokens(const nbi_batching *b)
 {
-    if (!b->packing)
-        return nb_batch_max_tokens(b->data, b->batch);
-    int64_t pack = b->data->max_tokens > b->pack_tokens ? b->data->max_tokens : b->pack_tokens;
-    int64_t all = b->data->total_tokens;
-    return pack > all / b->batch ? all : pack * b->batch;
+    return b->longest > 0 ? b->longest : bound(b);
+}
+
+/* The longest of the first n micro-batches of an epoch; true when it is as long as one can be. */
+static bool search_epoch(const nbi_epoch *e, const nbi_batching *b, uint32_t epoch, int64_t n,
+                         int64_t most, nbi_longest *out)
+{
+    for (size_t i = 0; i < e->n_batches && (int64_t)i < n; i++) {
+        int64_t tokens = 0;
+        for (size_t j = e->starts.v[i]; j < e->starts.v[i + 1]; j++)
+            tokens += b->data->rows[e->rows[j]].n;
+        if (tokens > out->tokens)
+            *out = (nbi_longest){tokens, epoch, i};
+        if (tokens >= most)
+            return true;
+    }
+    return false;
+}
+
+nb_status nbi_find_longest(const nbi_batching *b, double epochs, int64_t max_steps,
+                           nbi_longest *out, nb_error *err)
+{
+    const int64_t most = bound(b), lines = (int64_t)b->order->fixed_start.n - 1;
+    /* epochs that differ from each other, and a second's worth of them */
+    const double differ = lines > 0 ? (double)lines : b->order->shuffle ? INFINITY : 1;
+    const double affordable = 1 + 5e7 / (double)b->data->n;
+    int64_t left = max_steps > 0 ? max_steps * b->accumulation : INT64_MAX;
+    nbi_epoch e = {0};
+    nb_status st = NB_OK;
+    bool found = false;
+    uint32_t i = 0;
+    *out = (nbi_longest){0};
+    for (; st == NB_OK && !found && left > 0 && (max_steps > 0 || (double)i < epochs) &&
+           (double)i < differ && (double)i < affordable;
+         i++) {
+        st = nbi_epoch_make(&e, b, i, err);
+        if (st != NB_OK)
+            break;
+        const double part = max_steps > 0 ? 1 : epochs - (double)i;
+        const int64_t updates = ((int64_t)e.n_batches + b->accumulation - 1) / b->accumulation;
+        const int64_t n =
+            part >= 1 ? left : (int64_t)ceil(part * (double)updates - 1e-9) * b->accumulation;
+        found = search_epoch(&e, b, i, n, most, out);
+        left -= max_steps > 0 ? (int64_t)e.n_batches : 0;
+    }
+    nbi_epoch_free(&e);
+    if (st == NB_OK && !found && (double)i >= affordable)
+        out->tokens = most;
+    return st;
 }
 
 int64_t nbi_warmup_steps(int64_t steps, double ratio, int64_t total)

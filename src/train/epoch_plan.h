@@ -4,6 +4,7 @@
 #define NBI_EPOCH_PLAN_H
 
 #include "data/loader.h"
+#include "train/recipe.h"
 
 /* What the division into batches depends on. */
 typedef struct nbi_batching {
@@ -12,7 +13,16 @@ typedef struct nbi_batching {
     int64_t batch, accumulation;
     bool packing; /* `batch` counts packs: runs of rows of at most pack_tokens together */
     int64_t pack_tokens;
+    int64_t max_tokens; /* > 0: a micro-batch also ends before it holds more tokens than this; a row
+                         * longer than that (or than pack_tokens) is one by itself */
+    int64_t longest;    /* tokens of the longest micro-batch of the run; 0: not known */
 } nbi_batching;
+
+/* From the keys of a recipe: batch size, packing, max_tokens_per_batch. With packing and a budget
+ * of tokens a micro-batch is one pack of that many and the batch size has no effect. Says when rows
+ * are longer than the budget. */
+nbi_batching nbi_batching_of(const nb_recipe *r, const nb_dataset *data, const nb_order *order,
+                             const nb_log *log);
 
 /* A row is trained when a token of it has something before it to be predicted from. The data layer
  * keeps rows whose only label stands at their first token; epochs and evaluations leave them out,
@@ -38,7 +48,19 @@ void nbi_epoch_free(nbi_epoch *e);
  * own, a part of an epoch is rounded up; max_steps > 0 wins. */
 nb_status nbi_total_updates(const nbi_batching *b, double epochs, int64_t max_steps, int64_t *total,
                             nb_error *err) NB_MUST_CHECK;
-/* Most tokens any micro-batch can hold. */
+/* A micro-batch of a run. */
+typedef struct nbi_longest {
+    int64_t tokens;
+    uint32_t epoch;
+    size_t batch;
+} nbi_longest;
+/* The longest micro-batch of the run, the first of them: orders are functions of the seed, so this
+ * is exact. Where going through all epochs would take long, `tokens` is what no order can exceed,
+ * and the place that of the longest one found. */
+nb_status nbi_find_longest(const nbi_batching *b, double epochs, int64_t max_steps,
+                           nbi_longest *out, nb_error *err) NB_MUST_CHECK;
+/* Tokens of the longest micro-batch: b->longest, or what no order can exceed while that is not
+ * known. */
 int64_t nbi_batching_max_tokens(const nbi_batching *b);
 /* Number of warm-up updates. */
 int64_t nbi_warmup_steps(int64_t steps, double ratio, int64_t total);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/log.h"
+#include "base/quantity.h"
 #include "train/trainer.h"
 
 /* A trial of the first micro-batch may cost so many operations, about a second of a small machine.
@@ -118,12 +119,48 @@ static void say(const nbi_run *run, double step, double rest, const char *first)
             b, (long long)run->total, c);
 }
 
+/* One micro-batch of another epoch than the one at hand; *n receives its rows. */
+static nb_status try_batch(nbi_run *run, const nbi_longest *at, size_t *n, nb_error *err)
+{
+    nbi_epoch e = {0};
+    nb_loss loss;
+    nb_status st = nbi_epoch_make(&e, &run->batching, at->epoch, err);
+    if (st == NB_OK) {
+        const size_t *starts = e.starts.v + at->batch;
+        *n = starts[1] - starts[0];
+        st = nbi_run_micro_batch(run, e.rows + starts[0], *n, at->epoch, 1, &loss, err);
+    }
+    nbi_epoch_free(&e);
+    return st;
+}
+
+nb_status nbi_run_probe(nbi_run *run, nb_error *err)
+{
+    char time[32], peak[32], planned[32];
+    size_t n = 0;
+    const double begin = nbi_clock();
+    NBI_TRY(try_batch(run, &run->longest, &n, err));
+    nb_optim_zero_grads(run->params);
+    const double seconds = nbi_clock() - begin;
+    run->probe_seconds = seconds / (double)run->batch.batch.m;
+    duration(seconds, time);
+    nbi_log(run->log, NB_LOG_INFO,
+            "probe: the longest batch (%lld tokens, %zu row%s) takes %s; peak memory so far %s, "
+            "planned %s",
+            (long long)run->batch.batch.m, n, n == 1 ? "" : "s", time,
+            nbi_format_bytes((double)nbi_mem_rss_peak(), peak),
+            nbi_format_bytes((double)run->plan.memory.peak, planned));
+    return NB_OK;
+}
+
 nb_status nbi_run_estimate(nbi_run *run, nb_error *err)
 {
     nb_status st = NB_OK;
     double token, updates = ceil((double)run->epoch.n_batches / (double)run->batching.accumulation);
     const nb_eval_result *e = &run->eval_result;
-    if (run->last_eval >= 0 && e->tokens >= 64)
+    if (run->probe_seconds > 0)
+        token = run->probe_seconds;
+    else if (run->last_eval >= 0 && e->tokens >= 64)
         token = e->seconds / (double)e->tokens * passes(run);
     else if (first_tokens(run) * 6 * linear_weights(run) < TRIAL_FLOPS)
         token = trial_seconds(run, err, &st);

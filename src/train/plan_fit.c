@@ -64,6 +64,8 @@ int64_t nbi_plan_max_rows(const nbi_plan *p, const nbi_change *c)
         rows = batch * larger(longest, smaller(p->batching ? p->batching->pack_tokens : 0, cap));
     else
         rows = p->data ? longest_rows(p->data, batch, cap) : batch * longest;
+    if (!r->packing && budget > 0)
+        rows = smaller(rows, larger(budget, longest));
     if (p->data && r->packing)
         rows = smaller(rows, p->data->total_tokens);
     return p->eval ? larger(rows, smaller(p->eval->max_tokens, cap)) : rows;

@@ -150,8 +150,13 @@ static nb_status check_data(nb_recipe *r, nb_error *err)
             "template: holds a backslash and an n instead of a line feed; in YAML "
             "write it in double quotes, in a shell as $'...'");
     if (r->packing)
+        NBI_TRY(
+            nbi_recipe_note(r, NB_LOG_NOTE, err, "packing: rows are never padded and never mixed"));
+    if (r->packing && r->max_tokens_per_batch > 0 &&
+        nb_recipe_given(r, "per_device_train_batch_size"))
         return nbi_recipe_note(r, NB_LOG_NOTE, err,
-                               "packing: rows are never padded and never mixed");
+                               "per_device_train_batch_size: no effect: with packing, "
+                               "max_tokens_per_batch says what a batch holds");
     return NB_OK;
 }
 
@@ -224,7 +229,8 @@ void nb_recipe_advise(const nb_recipe *r, const nb_log *log)
     } else if (!r->init_adapter) {
         advise_lora(r, log);
     }
-    if (effective < 16 || effective > 32)
+    bool by_rows = !(r->packing && r->max_tokens_per_batch > 0);
+    if (by_rows && (effective < 16 || effective > 32))
         nbi_log(log, NB_LOG_NOTE,
                 "%g rows an update (per_device_train_batch_size x "
                 "gradient_accumulation_steps): 16 to 32 is usual",

@@ -144,7 +144,7 @@ const nbi_key nbi_keys[] = {
     BOOL("packing", "data", packing, "false",
          "per_device_train_batch_size counts packs of rows, each of at most max_seq_length tokens"),
     INT("max_tokens_per_batch", "data", max_tokens_per_batch, 0, 1 << 24, "0", "by rows",
-        "with packing: rows are put together up to this many tokens a micro-batch"),
+        "most tokens of a batch; with packing, what it is filled up to"),
     BOOL("shuffle", "data", shuffle, "true", "shuffle the rows of each epoch"),
     TEXT("sample_order", "data", sample_order, "FILE", "order of the rows: one JSON list an epoch"),
 

@@ -54,19 +54,15 @@ static nb_status open_data(nbi_run *run, nb_error *err)
 static nb_status plan_updates(nbi_run *run, nb_error *err)
 {
     const nb_recipe *r = run->r;
-    int64_t pack = r->data_config.max_seq_length;
     if (r->batch < 1 || r->accumulation < 1)
         return nbi_fail(err, NB_CONFIG,
                         "per_device_train_batch_size %lld and gradient_accumulation_steps %lld: "
                         "expected at least 1",
                         (long long)r->batch, (long long)r->accumulation);
-    run->batching = (nbi_batching){.data = run->data,
-                                   .order = &run->order,
-                                   .batch = r->batch,
-                                   .accumulation = r->accumulation,
-                                   .packing = r->packing,
-                                   .pack_tokens = pack > 0 ? pack : run->data->max_tokens};
+    run->batching = nbi_batching_of(r, run->data, &run->order, run->log);
     NBI_TRY(nbi_total_updates(&run->batching, r->epochs, r->max_steps, &run->total, err));
+    NBI_TRY(nbi_find_longest(&run->batching, r->epochs, r->max_steps, &run->longest, err));
+    run->batching.longest = run->longest.tokens;
     run->warmup = nbi_warmup_steps(r->warmup_steps, r->warmup_ratio, run->total);
     run->schedule = nb_schedule_find(r->schedule);
     if (!run->schedule) {

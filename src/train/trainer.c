@@ -278,6 +278,8 @@ static nb_status start(nbi_run *run, nb_error *err)
     if (evaluates_first(run))
         NBI_TRY(nbi_run_evaluate(run, err));
     NBI_TRY(make_epoch(run, err));
+    if (run->r->probe)
+        NBI_TRY(nbi_run_probe(run, err));
     NBI_TRY(nbi_run_estimate(run, err));
     NBI_TRY(nbi_train_log_open(&run->train_log, run->r->output_dir, run->log, err));
     run->begin = nbi_clock();

@@ -43,6 +43,7 @@ typedef struct nbi_run {
     nb_dataset *data, *eval;
     nb_order order;
     nbi_batching batching;
+    nbi_longest longest;         /* micro-batch */
     const nb_param_list *params; /* what is trained: the adapter's or the model's */
     nb_optim *optim;
     nb_schedule_fn *schedule;
@@ -70,6 +71,7 @@ typedef struct nbi_run {
     double begin; /* clock at the first step */
     double aside; /* seconds spent on evaluations and checkpoints since then */
     double tokens_per_second;
+    double probe_seconds;         /* a token, of the probe; 0: none was made */
     nb_eval_result eval_result;   /* the last one */
     int64_t last_eval, last_save; /* step, -1: none yet */
     NBI_ARRAY(int64_t) saved;     /* checkpoints made by this run, oldest first */
@@ -103,8 +105,11 @@ nb_status nbi_run_step(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 nb_status nbi_run_micro_batch(nbi_run *run, const uint32_t *rows, size_t n, uint32_t epoch,
                               double grad_scale, nb_loss *loss, nb_error *err) NB_MUST_CHECK;
 
-/* Says how long a step and the run will take: before the first step from an evaluation, a trial or
- * a measured product, whichever is cheap; and again once a step was measured. */
+/* Runs the longest micro-batch of the run forward and backward, drops its gradients, and says what
+ * it took. */
+nb_status nbi_run_probe(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+/* Says how long a step and the run will take: before the first step from the probe, an evaluation,
+ * a trial or a measured product, whichever is cheap; and again once a step was measured. */
 nb_status nbi_run_estimate(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 void nbi_run_estimate_again(const nbi_run *run);
 /* Seconds until the end by what was measured so far. */

@@ -101,12 +101,125 @@ static void packs(void **state)
     nbi_epoch_free(&e);
 }
 
+static int64_t tokens_of(const nbi_epoch *e, const nb_dataset *d, size_t batch)
+{
+    int64_t n = 0;
+    for (size_t i = e->starts.v[batch]; i < e->starts.v[batch + 1]; i++)
+        n += d->rows[e->rows[i]].n;
+    return n;
+}
+
+static nb_recipe budget_recipe(bool packing, int64_t budget, int64_t batch)
+{
+    return (nb_recipe){
+        .packing = packing, .max_tokens_per_batch = budget, .batch = batch, .accumulation = 2};
+}
+
+static void count_lines(void *user, nb_log_level level, const char *line)
+{
+    (void)level;
+    assert_non_null(strstr(line, "longer"));
+    ++*(int *)user;
+}
+
+static void budgets(void **state)
+{
+    (void)state;
+    nb_error err = {0};
+    static const int lengths[] = {30, 40, 30, 1, 100, 10, 120, 20, 80};
+    nb_example rows[9];
+    nb_dataset d = rows_of(rows, 9, lengths);
+    nb_order order = {0};
+    nbi_epoch e = {0};
+    int said = 0;
+    nb_log log = {count_lines, &said};
+    nb_recipe r = budget_recipe(true, 100, 3);
+    nbi_batching b = nbi_batching_of(&r, &d, &order, &log);
+    static const size_t packed[] = {0, 3, 4, 5, 6, 7, 9}; /* 101, then 1 + 100 do not fit */
+    NBT_OK(nbi_epoch_make(&e, &b, 0, &err));
+    assert_int_equal(e.n_batches, 6);
+    assert_memory_equal(e.starts.v, packed, sizeof packed);
+    assert_int_equal(said, 1);
+    /* without packing both limits hold */
+    r = budget_recipe(false, 100, 2);
+    b = nbi_batching_of(&r, &d, &order, NULL);
+    static const size_t both[] = {0, 2, 4, 5, 6, 7, 9};
+    NBT_OK(nbi_epoch_make(&e, &b, 0, &err));
+    assert_int_equal(e.n_batches, 6);
+    assert_memory_equal(e.starts.v, both, sizeof both);
+    assert_int_equal(nbi_batching_max_tokens(&b), 120);
+    assert_int_equal(total(&b, 2, 0), 6);
+    nbi_epoch_free(&e);
+}
+
+/* Any recipe keeps the order of the rows, stays in its limits, and knows its longest batch. */
+static void any_batching(void **state)
+{
+    (void)state;
+    nb_error err = {0};
+    nb_example rows[60];
+    int lengths[60];
+    for (int i = 0; i < 60; i++)
+        lengths[i] = 1 + (i * i * 7919) % 90;
+    nb_dataset d = rows_of(rows, 60, lengths);
+    rows[17].n_trained = 0;
+    nb_order order = {.seed = 4, .shuffle = true};
+    nbi_epoch e = {0};
+    for (int kind = 0; kind < 5; kind++)
+        for (int64_t batch = 1; batch < 9; batch += 3) {
+            static const int64_t budget[] = {0, 70, 200, 0, 150};
+            nb_recipe r = budget_recipe(kind < 3, budget[kind], batch);
+            nbi_batching b = nbi_batching_of(&r, &d, &order, NULL);
+            nbi_longest found;
+            int64_t most = nbi_batching_max_tokens(&b), want = 0, part = 0, steps = 0;
+            for (uint32_t epoch = 0; epoch < 3; epoch++) {
+                uint32_t plain[60];
+                size_t n, k = 0;
+                NBT_OK(nb_order_epoch(&order, epoch, d.n, plain, &n, &err));
+                NBT_OK(nbi_epoch_make(&e, &b, epoch, &err));
+                for (size_t i = 0; i < n; i++)
+                    if (plain[i] != 17)
+                        assert_int_equal(e.rows[k++], plain[i]);
+                assert_int_equal(e.n_rows, k);
+                for (size_t i = 0; i < e.n_batches; i++) {
+                    int64_t tokens = tokens_of(&e, &d, i);
+                    size_t in = e.starts.v[i + 1] - e.starts.v[i];
+                    assert_true(in > 0 && (b.packing || (int64_t)in <= batch));
+                    if (budget[kind] > 0 && in > 1)
+                        assert_in_range(tokens, 1, budget[kind]);
+                    want = tokens > want ? tokens : want;
+                    if (epoch == 0 && i < 10)
+                        part = want;
+                }
+                steps += (int64_t)e.n_batches;
+            }
+            assert_true(want <= most);
+            NBT_OK(nbi_find_longest(&b, 3, -1, &found, &err));
+            assert_int_equal(found.tokens, want);
+            NBT_OK(nbi_epoch_make(&e, &b, found.epoch, &err));
+            assert_int_equal(tokens_of(&e, &d, found.batch), want);
+            b.longest = found.tokens;
+            assert_int_equal(nbi_batching_max_tokens(&b), want);
+            b.accumulation = 1;
+            NBT_OK(nbi_find_longest(&b, 0, steps, &found, &err));
+            assert_int_equal(found.tokens, want);
+            /* of the batches that are computed, not of the others */
+            NBT_OK(nbi_epoch_make(&e, &b, 0, &err));
+            if (e.n_batches >= 10) {
+                NBT_OK(nbi_find_longest(&b, 0, 10, &found, &err));
+                assert_int_equal(found.tokens, part);
+                NBT_OK(nbi_find_longest(&b, 10.0 / (double)e.n_batches, -1, &found, &err));
+                assert_int_equal(found.tokens, part);
+            }
+        }
+    nbi_epoch_free(&e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(updates),
-        cmocka_unit_test(every_row_once),
-        cmocka_unit_test(packs),
+        cmocka_unit_test(updates), cmocka_unit_test(every_row_once), cmocka_unit_test(packs),
+        cmocka_unit_test(budgets), cmocka_unit_test(any_batching),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,6 +135,8 @@ static nb_status visit(void *user, const nbi_tensor_spec *s, nb_error *err)
         NBI_TRY(add_trained(k, s, 1, err));
     } else {
         nb_dtype t = stored_dtype(k, s);
+        const nb_st_tensor *at = k->files ? nb_safetensors_find(k->files, s->name) : NULL;
+        k->b->embed_at = at ? (uintptr_t)at->data : 0;
         k->m->embed_dtype = t;
         k->b->embed = elements(s) * nb_dtype_size(t);
         k->b->embed_row = (uint64_t)s->shape[1] * nb_dtype_size(t);

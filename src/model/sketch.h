@@ -12,6 +12,7 @@ typedef struct nb_sketch_bytes {
     uint64_t params;                        /* trained values (full fine-tuning): all of them */
     uint64_t mapped;    /* part of these that lies in mapped files and not in allocated memory */
     uint64_t embed_row; /* bytes of one row of the embedding, as stored */
+    uintptr_t embed_at; /* where it begins in a mapping of its file; 0: no weights at hand */
     uint64_t largest_source; /* stored tensor that is converted while loading; 0: none is */
     uint64_t largest_layer;  /* values and statistics of one block */
     int64_t linear_weights;  /* of the blocks */

@@ -12,35 +12,12 @@
 /* A trial of the first micro-batch may cost so many operations, about a second of a small machine.
  */
 #define TRIAL_FLOPS 4e10
-#define PRODUCT_ROWS 64
-
-static void duration(double s, char buf[32])
-{
-    if (s < 10)
-        snprintf(buf, 32, "%.2g s", s);
-    else if (s < 120)
-        snprintf(buf, 32, "%.0f s", s);
-    else if (s < 7200)
-        snprintf(buf, 32, "%.0f min", s / 60);
-    else if (s < 172800)
-        snprintf(buf, 32, "%.1f h", s / 3600);
-    else
-        snprintf(buf, 32, "%.1f days", s / 86400);
-}
 
 /* Products a token goes through in training, in forward passes: forward, input gradient and, when
  * the weights are trained, weight gradient. */
 static double passes(const nbi_run *run)
 {
     return run->full ? 3 : 2;
-}
-
-static double linear_weights(const nbi_run *run)
-{
-    double n = 0;
-    for (size_t i = 0; i < run->parts.model->n_sites; i++)
-        n += (double)run->parts.model->sites[i].rows * (double)run->parts.model->sites[i].in;
-    return n;
 }
 
 /* Evaluations still to come after `step` updates. */
@@ -56,35 +33,6 @@ static double evaluations_left(const nbi_run *run, int64_t step)
         n = floor((double)(run->total - step) * (double)run->batching.accumulation /
                   (double)run->epoch.n_batches);
     return n < 1 ? 1 : n;
-}
-
-/* Seconds a token by one product of the largest linear layer with its stored weights. */
-static double product_seconds(nbi_run *run, nb_error *err, nb_status *st)
-{
-    nb_model *m = run->parts.model;
-    const nb_site *big = &m->sites[0];
-    for (size_t i = 1; i < m->n_sites; i++)
-        if ((double)m->sites[i].rows * (double)m->sites[i].in > (double)big->rows * (double)big->in)
-            big = &m->sites[i];
-    size_t in = (size_t)big->in * PRODUCT_ROWS, out = (size_t)big->rows * PRODUCT_ROWS;
-    float *x = nbi_calloc(NBI_MEM_SCRATCH, in + out, sizeof(float));
-    if (!x) {
-        *st = nbi_fail_nomem(err, "a measurement", (in + out) * sizeof(float));
-        return 0;
-    }
-    nb_qgroup g = {&big->linear->w, big->row0, big->rows, 0, PRODUCT_ROWS};
-    nb_qmatmul_args a = {m->exec.q, &g,     1,         false, x,
-                         big->in,   x + in, big->rows, false, m->exec.compute};
-    double best = INFINITY;
-    for (int i = 0; i < 3; i++) {
-        double begin = nbi_clock();
-        m->exec.k.qmatmul(&a);
-        best = fmin(best, nbi_clock() - begin);
-    }
-    nbi_free(x);
-    double flops = 2.0 * PRODUCT_ROWS * (double)big->rows * (double)big->in;
-    /* what is not a product costs about a fifth more */
-    return 1.2 * best / flops * 2 * linear_weights(run) * passes(run);
 }
 
 /* Seconds a token by a forward and backward pass of the first micro-batch, whose gradients are
@@ -109,8 +57,8 @@ static double first_tokens(const nbi_run *run)
 static void say(const nbi_run *run, double step, double rest, const char *first)
 {
     char a[32], b[32], c[64] = "";
-    duration(step, a);
-    duration(rest, b);
+    nbi_format_duration(step, a);
+    nbi_format_duration(rest, b);
     if (run->eval) {
         double n = evaluations_left(run, run->step);
         snprintf(c, sizeof(c), ", %.0f evaluation%s included", n, n == 1 ? "" : "s");
@@ -143,7 +91,7 @@ nb_status nbi_run_probe(nbi_run *run, nb_error *err)
     nb_optim_zero_grads(run->params);
     const double seconds = nbi_clock() - begin;
     run->probe_seconds = seconds / (double)run->batch.batch.m;
-    duration(seconds, time);
+    nbi_format_duration(seconds, time);
     nbi_log(run->log, NB_LOG_INFO,
             "probe: the longest batch (%lld tokens, %zu row%s) takes %s; peak memory so far %s, "
             "planned %s",
@@ -153,21 +101,33 @@ nb_status nbi_run_probe(nbi_run *run, nb_error *err)
     return NB_OK;
 }
 
-nb_status nbi_run_estimate(nbi_run *run, nb_error *err)
+/* By a measurement or a trial of what this run does: seconds a token. */
+static nb_status token_seconds(nbi_run *run, double *token, nb_error *err)
 {
     nb_status st = NB_OK;
-    double token, updates = ceil((double)run->epoch.n_batches / (double)run->batching.accumulation);
     const nb_eval_result *e = &run->eval_result;
     if (run->probe_seconds > 0)
-        token = run->probe_seconds;
+        *token = run->probe_seconds;
     else if (run->last_eval >= 0 && e->tokens >= 64)
-        token = e->seconds / (double)e->tokens * passes(run);
-    else if (first_tokens(run) * 6 * linear_weights(run) < TRIAL_FLOPS)
-        token = trial_seconds(run, err, &st);
+        *token = e->seconds / (double)e->tokens * passes(run);
     else
-        token = product_seconds(run, err, &st);
-    if (st != NB_OK)
-        return st;
+        *token = trial_seconds(run, err, &st);
+    return st;
+}
+
+nb_status nbi_run_estimate(nbi_run *run, nb_error *err)
+{
+    nbi_plan *p = &run->plan;
+    double updates = ceil((double)run->epoch.n_batches / (double)run->batching.accumulation);
+    bool measured =
+        run->probe_seconds > 0 || (run->last_eval >= 0 && run->eval_result.tokens >= 64);
+    if (!measured && first_tokens(run) * 3 * p->memory.products > TRIAL_FLOPS) {
+        NBI_TRY(nbi_plan_measure(p, err));
+        say(run, p->time.step, p->time.run, "a step");
+        return NB_OK;
+    }
+    double token;
+    NBI_TRY(token_seconds(run, &token, err));
     double step = token * (double)run->data->total_tokens / updates;
     double eval = run->eval ? token / passes(run) * (double)run->eval->total_tokens : 0;
     say(run, step, step * (double)run->total + eval * evaluations_left(run, 0), "a step");

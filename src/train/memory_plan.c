@@ -7,7 +7,7 @@
 
 /* What a process grows by beside everything that is counted: pages of the program that training
  * touches first, heads of small blocks; and each thread's stack. */
-#define PROCESS_GROWTH ((uint64_t)4 << 20)
+#define PROCESS_GROWTH ((uint64_t)6 << 20)
 #define THREAD_GROWTH ((uint64_t)128 << 10)
 /* Names and records of a module and of a parameter. */
 #define SITE_BYTES 512

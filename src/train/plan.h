@@ -17,6 +17,8 @@ typedef struct nbi_plan {
     bool has_config;
     bool can_train; /* false: the family can be planned only */
     nbi_plan_spec spec;
+    nb_lora_config adopted; /* of init_adapter */
+    bool has_adopted;
     nbi_memory_plan memory;
 
     /* rows; all borrowed, NULL without data */

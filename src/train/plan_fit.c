@@ -258,7 +258,8 @@ static void offer_rank(search *s)
 {
     nbi_change c = nbi_no_change;
     char text[160];
-    if (s->p->spec.method == NB_METHOD_FULL || s->p->spec.lora->rank_pattern.n > 0)
+    if (s->p->spec.method == NB_METHOD_FULL || s->p->spec.lora->rank_pattern.n > 0 ||
+        s->p->spec.from_adapter)
         return;
     int64_t n = largest_fit(s, &c, &c.lora_r, s->p->spec.lora->r, 1);
     while (n & (n - 1))

@@ -47,13 +47,13 @@ nb_status nbi_plan_limits(nbi_plan *p, nb_error *err)
 /* Pieces of the mapped embedding. */
 typedef struct windows {
     unsigned char *seen;
-    uint64_t n, row_bytes;
+    uint64_t n, row_bytes, begin; /* begin: of the embedding in its first piece */
 } windows;
 
 static void mark(windows *w, const nb_example *row)
 {
     for (int64_t j = 0; j < row->n; j++) {
-        uint64_t at = (uint64_t)row->ids[j] * w->row_bytes;
+        uint64_t at = w->begin + (uint64_t)row->ids[j] * w->row_bytes;
         uint64_t last = (at + w->row_bytes - 1) / NBI_PLAN_WINDOW;
         for (uint64_t i = at / NBI_PLAN_WINDOW; i <= last && i < w->n; i++)
             w->seen[i] = 1;
@@ -80,10 +80,15 @@ static nb_status mark_training(windows *w, const nbi_plan *p, int64_t updates, n
 static nb_status count_windows(nbi_plan *p, int64_t updates, nb_error *err)
 {
     const nb_model_config *c = &p->config;
-    windows w = {.row_bytes = (uint64_t)c->hidden * nb_dtype_size(c->dtype)};
-    w.n = (uint64_t)c->vocab * w.row_bytes / NBI_PLAN_WINDOW + 2;
-    if (!p->data)
+    nb_model_load how = {.quant = p->spec.quant};
+    nb_model *sketch;
+    nb_sketch_bytes b;
+    if (!p->data || p->spec.method == NB_METHOD_FULL)
         return NB_OK;
+    NBI_TRY(nb_model_sketch(&sketch, c, p->spec.dir, &how, &b, err));
+    nb_model_close(&sketch);
+    windows w = {.row_bytes = b.embed_row, .begin = b.embed_at % NBI_PLAN_WINDOW};
+    w.n = (uint64_t)c->vocab * w.row_bytes / NBI_PLAN_WINDOW + 2;
     w.seen = nbi_calloc(NBI_MEM_SCRATCH, w.n, 1);
     if (!w.seen)
         return nbi_fail_nomem(err, "a plan", w.n);
@@ -155,6 +160,19 @@ static void set_length(nbi_plan *p)
 
 /* ---- the plan ---- */
 
+/* An adapter to start from says its own ranks and targets. */
+static nb_status adopt_adapter(nbi_plan *p, nb_error *err)
+{
+    const nb_recipe *r = p->r;
+    if (!r->init_adapter || r->method == NB_METHOD_FULL)
+        return NB_OK;
+    NBI_TRY(nb_adapter_read_config(r->init_adapter, &p->adopted, NULL, err));
+    p->has_adopted = true;
+    p->spec.lora = &p->adopted;
+    p->spec.from_adapter = true;
+    return NB_OK;
+}
+
 nb_status nbi_plan_make(nbi_plan *p, const char *dir, int64_t updates, nb_error *err)
 {
     const nb_recipe *r = p->r;
@@ -172,6 +190,7 @@ nb_status nbi_plan_make(nbi_plan *p, const char *dir, int64_t updates, nb_error 
         .threads = r->threads,
         .checkpointing = r->checkpointing,
         .data_rows = (int64_t)((p->data ? p->data->n : 0) + (p->eval ? p->eval->n : 0))};
+    NBI_TRY(adopt_adapter(p, err));
     NBI_TRY(count_windows(p, updates, err));
     p->spec.max_rows = nbi_plan_max_rows(p, &nbi_no_change);
     sum_work(p, updates);
@@ -196,6 +215,9 @@ nb_status nbi_plan_measure(nbi_plan *p, nb_error *err)
 void nbi_plan_free(nbi_plan *p)
 {
     nbi_memory_plan_free(&p->memory);
+    if (p->has_adopted)
+        nb_lora_config_free(&p->adopted);
+    p->has_adopted = false;
     if (p->has_config)
         nb_config_free(&p->config);
     p->has_config = false;

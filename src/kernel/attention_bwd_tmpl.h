@@ -48,18 +48,6 @@ static work share_out(float *scratch)
     return w;
 }
 
-/* delta = dout . out of all rows, before anything else. */
-static void compute_delta(const nb_attention_bwd_args *b, const query_tile *t, float *tmp)
-{
-    const nb_attention_args *a = &b->fwd;
-    for (int64_t r = 0; r < t->n; r++) {
-        const int64_t row = tile_query(t, r), col = tile_head(t, r) * a->p;
-        const float *out = read_row(a->out, a->dtype, row * a->ldo + col, a->p, tmp);
-        const float *dout = read_row(b->dout, a->dtype, row * b->lddo + col, a->p, tmp + PMAX);
-        b->delta[row * a->heads + tile_head(t, r)] = (float)dot_f64(out, dout, a->p);
-    }
-}
-
 static void pack_queries(const nb_attention_bwd_args *b, const query_tile *t, bool want_keys,
                          work *w)
 {

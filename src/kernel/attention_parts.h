@@ -41,45 +41,49 @@ static inline int64_t tile_head(const query_tile *t, int64_t r)
     return t->head + r % t->together;
 }
 
-/* How a segment is cut: heads a tile takes at once (`stack`: more than one if it has few queries),
- * sets of heads of one key head, and tiles of a set. */
+/* How a segment is cut: queries and heads a tile takes at once (`stack`: more than one head if the
+ * segment has few queries), sets of heads of one key head, tiles of a set, and all tiles. */
 typedef struct tile_cut {
-    int64_t together, sets, per_set, tiles;
+    int64_t rows, together, sets, per_set, tiles;
 } tile_cut;
 
-static inline tile_cut cut_segment(const nb_attention_args *a, const nb_attn_segment *s, bool stack)
+static inline tile_cut cut_segment(const nb_attention_args *a, const nb_attn_segment *s,
+                                   int64_t rows, bool stack)
 {
     const int64_t per = a->heads / a->kv_heads;
-    tile_cut c;
+    tile_cut c = {.rows = rows};
     c.together = stack && s->q_len <= FEW ? min_i64(per, TOGETHER) : 1;
     c.sets = tiles(per, c.together);
-    c.per_set = tiles(s->q_len, TQ);
+    c.per_set = tiles(s->q_len, rows);
     c.tiles = a->kv_heads * c.sets * c.per_set;
     return c;
 }
 
-/* Tile t of all (segment, key head, set of heads, queries); false when there are fewer. */
+/* Tile u of those of one key head: all its heads with the first queries, then with the next. */
+static inline query_tile tile_of_group(const nb_attention_args *a, const nb_attn_segment *s,
+                                       const tile_cut *c, int64_t group, int64_t u)
+{
+    const int64_t per = a->heads / a->kv_heads, first = u % c->sets * c->together;
+    query_tile t = {.a = a, .s = s, .group = group, .head = group * per + first};
+    t.together = min_i64(c->together, per - first);
+    t.i0 = u / c->sets * c->rows;
+    t.n = min_i64(c->rows, s->q_len - t.i0) * t.together;
+    t.offset = s->k_len - s->q_len;
+    return t;
+}
+
+/* Tile t of all (segment, key head, queries, set of heads); false when there are fewer. */
 static inline bool find_query_tile(const nb_attention_args *a, int64_t t, bool stack,
                                    query_tile *out)
 {
-    const int64_t per = a->heads / a->kv_heads;
     for (int64_t i = 0; i < a->n_segments; i++) {
-        const nb_attn_segment *s = &a->segments[i];
-        const tile_cut c = cut_segment(a, s, stack);
-        if (t >= c.tiles) {
-            t -= c.tiles;
-            continue;
+        const tile_cut c = cut_segment(a, &a->segments[i], TQ, stack);
+        if (t < c.tiles) {
+            const int64_t group = t / (c.sets * c.per_set), u = t % (c.sets * c.per_set);
+            *out = tile_of_group(a, &a->segments[i], &c, group, u);
+            return true;
         }
-        const int64_t set = t / c.per_set % c.sets;
-        out->a = a;
-        out->s = s;
-        out->group = t / c.per_set / c.sets;
-        out->head = out->group * per + set * c.together;
-        out->together = min_i64(c.together, per - set * c.together);
-        out->i0 = t % c.per_set * TQ;
-        out->n = min_i64(TQ, s->q_len - out->i0) * out->together;
-        out->offset = s->k_len - s->q_len;
-        return true;
+        t -= c.tiles;
     }
     return false;
 }
@@ -88,7 +92,7 @@ static inline int64_t count_query_tiles(const nb_attention_args *a, bool stack)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < a->n_segments; i++)
-        n += cut_segment(a, &a->segments[i], stack).tiles;
+        n += cut_segment(a, &a->segments[i], TQ, stack).tiles;
     return n;
 }
 
@@ -108,16 +112,30 @@ static inline void seers(const query_tile *t, int64_t j, int64_t *first, int64_t
 /* How much of the tile with keys j0..j0+n-1 is seen. */
 typedef enum visibility { HIDDEN, PARTIAL, WHOLE } visibility;
 
-static inline visibility tile_seen(const query_tile *t, int64_t j0, int64_t n)
+/* The same for rows r0..r1-1 of the tile. */
+static inline visibility rows_seen(const query_tile *t, int64_t r0, int64_t r1, int64_t j0,
+                                   int64_t n)
 {
     /* positions of the queries */
-    const int64_t low = t->i0 + t->offset, high = low + (t->n - 1) / t->together;
+    const int64_t first = t->i0 + t->offset;
+    const int64_t low = first + r0 / t->together, high = first + (r1 - 1) / t->together;
     const int64_t window = t->a->window > 0 ? t->a->window : INT64_MAX / 2;
     if (j0 + n <= t->s->prefix_len)
         return WHOLE;
     if (j0 >= t->s->prefix_len && (j0 > high || j0 + n - 1 <= low - window))
         return HIDDEN;
     return j0 + n - 1 <= low && j0 > high - window ? WHOLE : PARTIAL;
+}
+
+static inline visibility tile_seen(const query_tile *t, int64_t j0, int64_t n)
+{
+    return rows_seen(t, 0, t->n, j0, n);
+}
+
+/* Keys from here on are not seen by rows before r1. */
+static inline int64_t rows_limit(const query_tile *t, int64_t r1)
+{
+    return max_i64(t->s->prefix_len, t->i0 + t->offset + (r1 - 1) / t->together + 1);
 }
 
 /* cap() of the contract. */
@@ -216,6 +234,18 @@ static inline bool rows_finite(const float *x, int64_t ld, int64_t n, int64_t p)
         for (int64_t c = 0; c < p; c += NBI_W)
             sum = vf_fma(vf_load_n(x + i * ld + c, (int)min_i64(NBI_W, p - c)), vf_zero(), sum);
     return vf_sum(sum) == 0.0f;
+}
+
+/* delta = dout . out of the rows of a tile; tmp [2][PMAX]. */
+static inline void compute_delta(const nb_attention_bwd_args *b, const query_tile *t, float *tmp)
+{
+    const nb_attention_args *a = &b->fwd;
+    for (int64_t r = 0; r < t->n; r++) {
+        const int64_t row = tile_query(t, r), col = tile_head(t, r) * a->p;
+        const float *out = read_row(a->out, a->dtype, row * a->ldo + col, a->p, tmp);
+        const float *dout = read_row(b->dout, a->dtype, row * b->lddo + col, a->p, tmp + PMAX);
+        b->delta[row * a->heads + tile_head(t, r)] = (float)dot_f64(out, dout, a->p);
+    }
 }
 
 /* Products of all tiles, in units of nb_queue_threads. */

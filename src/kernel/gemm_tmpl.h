@@ -11,6 +11,7 @@
 
 #include "kernel/intmath.h"
 #include "kernel/panel_tmpl.h"
+#include "kernel/vec_transpose.h"
 
 #define NBI_NR (2 * NBI_W)
 #if NBI_W == 16
@@ -53,23 +54,6 @@ static inline const void *element(const void *p, bool narrow, int64_t i)
 static inline float read_one(const void *p, bool narrow, int64_t i)
 {
     return narrow ? nb_bf16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i];
-}
-
-/* t becomes its transpose: log2(W) passes of a perfect shuffle of the rows. */
-NBI_INLINE void transpose(vf t[NBI_W])
-{
-    vf u[NBI_W];
-#pragma GCC unroll 4
-    for (int pass = 1; pass < NBI_W; pass *= 2) {
-#pragma GCC unroll 16
-        for (int i = 0; i < NBI_W / 2; i++) {
-            u[2 * i] = vf_zip_low(t[i], t[i + NBI_W / 2]);
-            u[2 * i + 1] = vf_zip_high(t[i], t[i + NBI_W / 2]);
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < NBI_W; i++)
-            t[i] = u[i];
-    }
 }
 
 /* A square of pack_rows: kn values of `rows` rows, `room` columns of the panel. Called with

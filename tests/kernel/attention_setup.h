@@ -5,6 +5,9 @@
 
 #include "kernel/attention_naive.h"
 
+/* Largest relative error of rounding to bf16. */
+#define BF16_UNIT 0x1p-8
+
 typedef struct setup {
     int64_t heads, kv_heads, p, window;
     float softcap, sharp; /* sharp: factor on the scores */

@@ -59,7 +59,7 @@ static void check_forward(const setup *s, nb_dtype dtype, nbt_level *l)
      * turns into a relative error of the probabilities; bf16 rounds these and the result */
     const double f32 = 0x1p-24 * 16 * (1 + (double)s->sharp * sqrt((double)s->p));
     for (int64_t i = 0; i < n; i++)
-        size[i] = f32 + (dtype == NB_DT_BF16 ? 2 * 0x1p-9 * size[i] : 0);
+        size[i] = f32 + (dtype == NB_DT_BF16 ? 2 * BF16_UNIT * size[i] : 0);
     l->k.attention(&d.a);
     nbt_within("attention", compare_rows(&d.out, &d.out, out, size, s->q_rows, width, d.a.ldo), 1);
     for (int64_t i = 0; i < rows; i++)

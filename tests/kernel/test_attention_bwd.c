@@ -45,7 +45,7 @@ static void finish_bound(const double *value, double *bound, int64_t n, nb_dtype
     for (int64_t i = 0; i < n; i++)
         top = fmax(top, fabs(value[i]));
     for (int64_t i = 0; i < n; i++)
-        bound[i] += (dtype == NB_DT_BF16 ? 0x1p-9 * fabs(value[i]) : 0) + 0x1p-24 * 32 * top;
+        bound[i] += (dtype == NB_DT_BF16 ? BF16_UNIT * fabs(value[i]) : 0) + 0x1p-24 * 32 * top;
 }
 
 static void check_backward(const setup *s, nb_dtype dtype, nbt_level *l)
@@ -53,7 +53,7 @@ static void check_backward(const setup *s, nb_dtype dtype, nbt_level *l)
     problem d = problem_new(s, dtype, l->q);
     const int64_t w = s->heads * s->p, wk = s->kv_heads * s->p;
     const int64_t nq = s->q_rows * w, nk = s->k_rows * wk;
-    const double unit = dtype == NB_DT_BF16 ? 0x1p-9 : 0;
+    const double unit = dtype == NB_DT_BF16 ? BF16_UNIT : 0;
     naive_gradients g = {
         zeros(nq), zeros(nk), zeros(nk),
         zeros(nq), zeros(nk), zeros(nk),

@@ -30,7 +30,9 @@
 /* Operations with a version for dot products of bf16, and for tiles. */
 #define NB_X86_BF16_MAP(X)                                                                         \
     X(matmul)                                                                                      \
-    X(qmatmul)
+    X(qmatmul)                                                                                     \
+    X(attention)                                                                                   \
+    X(attention_bwd)
 
 /* The system saves tile registers only for processes that ask (arch_prctl, Linux 5.16). */
 static bool ask_for_tiles(void)

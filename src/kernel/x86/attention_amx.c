@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* Attention with the products on AMX tile registers. */
+#if !defined(__AMX_BF16__) || !defined(__AVX512BF16__)
+#error "compile with -mamx-tile -mamx-bf16 -mavx512bf16"
+#endif
+#define NBI_ISA(name) nbi_##name##_amx
+#include "kernel/bf16_tiles.h"
+
+/* Tile registers: 0-3 results, 4-5 of A, 6-7 of B, all of full size. */
+static void multiply_begin(void)
+{
+    struct {
+        uint8_t palette, start, reserved[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } config = {.palette = 1};
+    for (int i = 0; i < 8; i++) {
+        config.bytes[i] = 2 * TILE_INNER;
+        config.rows[i] = TILE_ROWS;
+    }
+    _tile_loadconfig(&config);
+}
+
+static void multiply_end(void)
+{
+    _tile_release();
+}
+
+/* 2 x 2 tiles of the result, or 2 x 1. */
+NBI_INLINE void multiply_four(const tile_product *t, int64_t i, int64_t j, const bool wide)
+{
+    const uint16_t *a0 = t->a + i * t->lda * TILE_LEN, *a1 = a0 + t->lda * TILE_LEN;
+    const uint16_t *b0 = t->b + j * t->ldb * TILE_LEN, *b1 = b0 + t->ldb * TILE_LEN;
+    float *c0 = t->c + (i * t->ldc + j) * TILE_ROWS, *c1 = c0 + TILE_ROWS * t->ldc;
+    const long ld = t->ldc * (long)sizeof(float);
+    if (t->add) {
+        _tile_loadd(0, c0, ld);
+        _tile_loadd(2, c1, ld);
+        if (wide) {
+            _tile_loadd(1, c0 + TILE_ROWS, ld);
+            _tile_loadd(3, c1 + TILE_ROWS, ld);
+        }
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    for (int64_t k = 0; k < t->ks * TILE_LEN; k += TILE_LEN) {
+        _tile_loadd(4, a0 + k, 2 * TILE_INNER);
+        _tile_loadd(6, b0 + k, 2 * TILE_INNER);
+        _tile_loadd(5, a1 + k, 2 * TILE_INNER);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(2, 5, 6);
+        if (wide) {
+            _tile_loadd(7, b1 + k, 2 * TILE_INNER);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, c0, ld);
+    _tile_stored(2, c1, ld);
+    if (wide) {
+        _tile_stored(1, c0 + TILE_ROWS, ld);
+        _tile_stored(3, c1 + TILE_ROWS, ld);
+    }
+}
+
+static void multiply_block(const tile_product *t, int64_t i, int64_t j)
+{
+    if (j + 1 < t->nt)
+        multiply_four(t, i, j, true);
+    else
+        multiply_four(t, i, j, false);
+}
+
+#include "kernel/attention_tile_bwd_tmpl.h"

@@ -110,6 +110,9 @@ void nb_workspace_close(nb_workspace **ws);
 bool nb_workspace_size(const nb_model *m, const nb_pass_plan *plan, size_t *activations,
                        size_t *scratch);
 
+/* Memory of the workspace that holds nothing between passes; the next one overwrites it. */
+void *nb_workspace_room(const nb_workspace *ws, size_t *bytes);
+
 struct nb_kvcache;
 
 /* Runs the blocks and the final norm over the batch (m <= max_rows). With a cache (inference only)

@@ -289,6 +289,7 @@ nb_status nb_workspace_open(nb_workspace **out, nb_model *m, const nb_pass_plan 
     if (act.overflow || scratch.overflow)
         return nbi_fail(err, NB_LIMIT, "the activations of %lld tokens exceed the address space",
                         (long long)max_rows);
+    ws.activation_bytes = act.used;
     ws.activations = nbi_alloc(NBI_MEM_ACTIVATIONS, act.used);
     ws.scratch = nbi_alloc(NBI_MEM_SCRATCH, scratch.used);
     if (!ws.activations || !ws.scratch) {
@@ -308,6 +309,12 @@ nb_status nb_workspace_open(nb_workspace **out, nb_model *m, const nb_pass_plan 
     *out = ws.scratch;
     memcpy(*out, &ws, sizeof ws);
     return NB_OK;
+}
+
+void *nb_workspace_room(const nb_workspace *ws, size_t *bytes)
+{
+    *bytes = ws->activation_bytes;
+    return ws->activations;
 }
 
 void nb_workspace_close(nb_workspace **ws)

@@ -53,6 +53,7 @@ struct nb_workspace {
     int64_t rows; /* of that pass */
     unsigned char *hook_state;
     size_t hook_bytes;
+    size_t activation_bytes;
     void *activations, *scratch; /* the two blocks that everything lies in, this record too */
 };
 

@@ -122,7 +122,8 @@ nb_status nbi_run_estimate(nbi_run *run, nb_error *err)
     bool measured =
         run->probe_seconds > 0 || (run->last_eval >= 0 && run->eval_result.tokens >= 64);
     if (!measured && first_tokens(run) * 3 * p->memory.products > TRIAL_FLOPS) {
-        NBI_TRY(nbi_plan_measure(p, err));
+        NBI_TRY(nbi_rates_of_model(&p->rates, run->parts.model, run->ws, err));
+        nbi_time_plan_make(&p->time, &p->memory, &p->config, run->full, &p->work, &p->rates);
         say(run, p->time.step, p->time.run, "a step");
         return NB_OK;
     }

@@ -184,6 +184,7 @@ static nb_status make(planner *k, nb_error *err)
     NBI_TRY(nb_model_sketch(&k->model, s->config, s->dir, &how, &p->weights, err));
     p->parameters = k->model->n_parameters;
     p->n_sites = (int64_t)k->model->n_sites;
+    p->act_bytes = (double)nb_dtype_size(NB_ACT_DTYPE(s->compute));
     p->tag[NBI_MEM_OTHER] = s->process + PROCESS_GROWTH + (uint64_t)threads * THREAD_GROWTH +
                             (uint64_t)k->model->n_sites * (sizeof(nb_linear) + SITE_BYTES);
     add_weights(k);

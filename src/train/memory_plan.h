@@ -56,6 +56,7 @@ typedef struct nbi_memory_plan {
     double layer_again[NB_RECOMPUTE + 1]; /* operations a token to compute a layer again */
     double products; /* operations of one forward pass a token: linears of the blocks */
     double lora_products;
+    double act_bytes; /* of a number that layers hand to each other */
 } nbi_memory_plan;
 
 /* Zeroes *p first. NB_UNSUPPORTED, NB_CONFIG and NB_FORMAT as opening the model and the adapter

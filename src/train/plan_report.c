@@ -188,8 +188,11 @@ static void put_time(const nbi_plan *p, nbi_strbuf *o)
     nbi_strbuf_printf(o, "work        %.3g TFLOP a step", t->useful * 1e-12);
     if (t->again > 0)
         nbi_strbuf_printf(o, " and %.3g computed again", t->again * 1e-12);
-    nbi_strbuf_printf(o, "; measured here: products %.1f GFLOP/s (%s), attention %.1f\n",
-                      p->rates.products * 1e-9, p->rates.kernel, p->rates.attention * 1e-9);
+    nbi_strbuf_printf(o,
+                      "; measured here: products %.1f GFLOP/s (%s), attention %.1f, "
+                      "memory %.1f GB/s\n",
+                      p->rates.products * 1e-9, p->rates.kernel, p->rates.attention * 1e-9,
+                      p->rates.memory * 1e-9);
     nbi_strbuf_printf(o, "time        about %s a step", nbi_format_duration(t->step, step));
     if (p->data) {
         nbi_strbuf_printf(o, ", %s for %.0f steps", nbi_format_duration(t->run, run),
@@ -278,6 +281,7 @@ static void write_time(nbi_json_writer *w, const nbi_plan *p)
     nbi_jw_member_f64(w, "step_flops_again", t->again);
     nbi_jw_member_f64(w, "product_flops_per_second", p->rates.products);
     nbi_jw_member_f64(w, "attention_flops_per_second", p->rates.attention);
+    nbi_jw_member_f64(w, "memory_bytes_per_second", p->rates.memory);
     nbi_jw_member_f64(w, "step_seconds", t->step);
     nbi_jw_member_f64(w, "evaluation_seconds", t->evaluation);
     nbi_jw_member_f64(w, "evaluations", p->work.evaluations);

@@ -14,8 +14,16 @@
 #define MEASURE_WIDTH 4096 /* no wider weights are measured */
 #define MEASURE_ROWS 512
 #define MEASURE_OPERATIONS 6e9
-/* What is neither product nor attention (norms, rotations, gates, sums), of their time. */
-#define REST 1.06
+#define ROOM_BYTES ((size_t)64 << 20)
+#define SMALL_ROWS 128
+#define SMALL_SECONDS 0.02
+/* Numbers that a token's forward and backward pass reads and writes beside its products, as so many
+ * rows of the residual stream and of the MLP in each layer: norms, rotations, gates, sums. */
+#define STREAM_ROWS 24
+#define MLP_ROWS 12
+/* Bytes an update moves for each trained value: gradient cleared, measured and used, value and
+ * moments. */
+#define UPDATE_BYTES 40.0
 
 void nbi_token_sums_add(nbi_token_sums *s, const nb_dataset *d, int64_t window, double times)
 {
@@ -44,20 +52,28 @@ static double head_operations(const nb_model_config *c)
     return 2.0 * (double)c->vocab * (double)c->hidden;
 }
 
-/* Seconds and operations of one kind of work. */
+/* Bytes a token moves in a forward pass; a backward pass moves twice as many. */
+static double traffic(const nbi_memory_plan *m, const nb_model_config *c)
+{
+    double mlp = (double)(c->experts > 0 ? c->ffn * c->experts_used : c->ffn);
+    double row = STREAM_ROWS * (double)c->hidden + MLP_ROWS * mlp;
+    return (double)c->layers * row * m->act_bytes / 3;
+}
+
+/* Work of one kind: operations, and bytes beside them. */
 typedef struct work {
-    double products, attention;
+    double products, attention, bytes;
 } work;
 
 static double seconds(work w, const nbi_rates *r)
 {
-    return REST * (w.products / r->products + w.attention / r->attention);
+    return w.products / r->products + w.attention / r->attention + w.bytes / r->memory;
 }
 
 static work forward(const nbi_memory_plan *m, const nb_model_config *c, const nbi_token_sums *s)
 {
     return (work){(m->products + m->lora_products) * s->tokens + head_operations(c) * s->trained,
-                  attention_operations(c) * s->squares};
+                  attention_operations(c) * s->squares, traffic(m, c) * s->tokens};
 }
 
 /* The frozen weights give an input gradient only, trained ones a weight gradient too. */
@@ -67,7 +83,7 @@ static work backward(const nbi_memory_plan *m, const nb_model_config *c, bool fu
     double times = full ? 2 : 1;
     return (work){(times * m->products + 2 * m->lora_products) * s->tokens +
                       times * head_operations(c) * s->trained,
-                  2.5 * attention_operations(c) * s->squares};
+                  2.5 * attention_operations(c) * s->squares, 2 * traffic(m, c) * s->tokens};
 }
 
 /* Layers computed a second time in the backward pass; only the recomputed ones do their attention
@@ -77,7 +93,8 @@ static work again(const nbi_memory_plan *m, const nb_model_config *c, const nbi_
     double layers = (double)c->layers;
     double part = (double)(m->redone[NB_SELECTIVE] + m->redone[NB_RECOMPUTE]) / layers;
     work w = {m->lora_products * part * s->tokens,
-              attention_operations(c) * s->squares * (double)m->redone[NB_RECOMPUTE] / layers};
+              attention_operations(c) * s->squares * (double)m->redone[NB_RECOMPUTE] / layers,
+              traffic(m, c) * part * s->tokens};
     for (int i = NB_SELECTIVE; i <= NB_RECOMPUTE; i++)
         w.products += (double)m->redone[i] * m->layer_again[i] * s->tokens;
     return w;
@@ -89,7 +106,9 @@ void nbi_time_plan_make(nbi_time_plan *t, const nbi_memory_plan *m, const nb_mod
     double steps = w->steps > 0 ? w->steps : 1;
     work f = forward(m, c, &w->run), b = backward(m, c, full, &w->run), a = again(m, c, &w->run);
     work useful = {f.products + b.products, f.attention + b.attention};
-    work all = {useful.products + a.products, useful.attention + a.attention};
+    double optimizer = UPDATE_BYTES * (double)m->trained * steps;
+    work all = {useful.products + a.products, useful.attention + a.attention,
+                f.bytes + b.bytes + a.bytes + optimizer};
     *t = (nbi_time_plan){.useful = (useful.products + useful.attention) / steps,
                          .again = (a.products + a.attention) / steps};
     t->step = seconds(all, r) / steps;
@@ -100,58 +119,27 @@ void nbi_time_plan_make(nbi_time_plan *t, const nbi_memory_plan *m, const nb_mod
 /* ---- measuring ---- */
 
 typedef struct bench {
-    nb_kernels k;
+    const nb_kernels *k;
     nb_queue *q;
     nb_compute compute;
-    int64_t rows, n, w_cols;
-    nb_qtensor w;
-    unsigned char *weights, *stats;
-    float *x, *y;
+    int64_t rows;
+    const nb_qtensor *w;
+    double seconds; /* that one measurement may take */
+    float *x, *y;   /* [rows, inputs], [rows, outputs] */
+    float *room;    /* more than caches hold, as far as there is that much */
+    size_t room_bytes;
 } bench;
-
-static void close_bench(bench *b)
-{
-    nbi_free(b->weights);
-    nbi_free(b->stats);
-    nbi_free(b->x);
-    nbi_free(b->y);
-    nb_queue_close(&b->q);
-}
 
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-/* Weights of the model's kind with arbitrary values; their statistics are ones. */
-static nb_status make_weights(bench *b, const nb_quant_config *quant, nb_error *err)
-{
-    size_t count = (size_t)b->n * (size_t)b->w_cols;
-    b->w = nb_qtensor_dense(b->compute == NB_COMPUTE_BF16 ? NB_DT_BF16 : NB_DT_F32, NULL, b->n,
-                            b->w_cols);
-    if (quant->load_in_4bit) {
-        b->w.kind = quant->kind;
-        b->w.block = quant->block > 0 ? quant->block : 64;
-        memcpy(b->w.book, quant->kind == NB_QK_NF4 ? nb_book_nf4 : nb_book_fp4, sizeof b->w.book);
-    }
-    size_t blocks = b->w.block > 0 ? count / (size_t)b->w.block + 1 : 0;
-    b->weights = nbi_calloc(NBI_MEM_SCRATCH, nb_qtensor_data_bytes(&b->w), 1);
-    b->stats = nbi_calloc(NBI_MEM_SCRATCH, blocks + 1, sizeof(float));
-    if (!b->weights || !b->stats)
-        return nbi_fail_nomem(err, "a measurement", count);
-    b->w.data = b->weights;
-    float *scale = (float *)(void *)b->stats;
-    for (size_t i = 0; i < blocks; i++)
-        scale[i] = 1;
-    b->w.absmax = b->w.block > 0 ? scale : NULL;
-    return NB_OK;
-}
-
 /* Best of some rounds of `once`, seconds. */
-static double best_of(void (*once)(const void *), const void *user)
+static double best_of(const bench *b, void (*once)(const void *), const void *user)
 {
     double best = INFINITY, begin = nbi_clock();
-    for (int i = 0; i < MEASURE_ROUNDS && (i < 3 || nbi_clock() - begin < MEASURE_SECONDS); i++) {
+    for (int i = 0; i < MEASURE_ROUNDS && (i < 2 || nbi_clock() - begin < b->seconds); i++) {
         double t = nbi_clock();
         once(user);
         best = fmin(best, nbi_clock() - t);
@@ -162,40 +150,33 @@ static double best_of(void (*once)(const void *), const void *user)
 static void one_product(const bench *b, bool backwards)
 {
     nb_dtype t = NB_ACT_DTYPE(b->compute);
-    nb_qgroup g = {&b->w, 0, b->n, 0, b->rows};
+    nb_qgroup g = {b->w, 0, b->w->n, 0, b->rows};
     nb_qmatmul_args a = {.q = b->q,
                          .groups = &g,
                          .n_groups = 1,
                          .backward = backwards,
                          .x = backwards ? b->y : b->x,
-                         .ldx = backwards ? b->n : b->w_cols,
+                         .ldx = backwards ? b->w->n : b->w->k,
                          .y = backwards ? b->x : b->y,
-                         .ldy = backwards ? b->w_cols : b->n,
+                         .ldy = backwards ? b->w->k : b->w->n,
                          .compute = b->compute,
                          .x_dtype = t,
                          .y_dtype = t};
-    b->k.qmatmul(&a);
+    b->k->qmatmul(&a);
 }
 
 static void products(const void *user)
 {
-    const bench *b = user;
-    one_product(b, false);
-    one_product(b, true);
+    one_product(user, false);
+    one_product(user, true);
 }
 
-static nb_status measure_products(bench *b, double *rate, nb_error *err)
+static void copies(const void *user)
 {
-    b->x = nbi_calloc(NBI_MEM_SCRATCH, (size_t)b->rows * (size_t)b->w_cols, sizeof(float));
-    b->y = nbi_calloc(NBI_MEM_SCRATCH, (size_t)b->rows * (size_t)b->n, sizeof(float));
-    if (!b->x || !b->y)
-        return nbi_fail_nomem(err, "a measurement", (size_t)b->rows * (size_t)b->n);
-    double operations = 2 * 2.0 * (double)b->rows * (double)b->n * (double)b->w_cols;
-    *rate = operations / best_of(products, b);
-    nbi_free(b->x);
-    nbi_free(b->y);
-    b->x = b->y = NULL;
-    return NB_OK;
+    const bench *b = user;
+    int64_t n = (int64_t)(b->room_bytes / sizeof(float) / 2);
+    nb_axpy_args a = {b->q, n, 1.0f, b->room, b->room + n, false};
+    b->k->axpy(&a);
 }
 
 typedef struct attention_bench {
@@ -210,34 +191,72 @@ static void attention(const void *user)
 }
 
 /* A few heads of one segment; their forward pass stands for both. */
-static nb_status measure_attention(bench *b, const nb_model_config *c, double *rate, nb_error *err)
+static nb_status measure_attention(const bench *b, const nb_model_config *c, double *rate,
+                                   nb_error *err)
 {
-    int64_t tokens = b->rows, heads = least(c->heads, 8), p = c->head_dim;
-    size_t row = (size_t)(heads * p), count = (size_t)tokens * row;
+    int64_t tokens = b->rows, heads = least(c->heads, 8), row = heads * c->head_dim;
+    size_t count = (size_t)tokens * (size_t)row;
     float *x = nbi_calloc(NBI_MEM_SCRATCH, 4 * count, sizeof(float));
     if (!x)
         return nbi_fail_nomem(err, "a measurement", 4 * count);
     nb_attn_segment s = {.q_len = tokens, .k_len = tokens};
-    attention_bench a = {&b->k,
+    attention_bench a = {b->k,
                          {.q_ = b->q,
                           .segments = &s,
                           .n_segments = 1,
                           .heads = heads,
                           .kv_heads = heads,
-                          .p = p,
+                          .p = c->head_dim,
                           .q = x,
                           .k = x + count,
                           .v = x + 2 * count,
-                          .ldq = (int64_t)row,
-                          .ldk = (int64_t)row,
-                          .ldv = (int64_t)row,
+                          .ldq = row,
+                          .ldk = row,
+                          .ldv = row,
                           .scale = 1,
                           .out = x + 3 * count,
-                          .ldo = (int64_t)row,
+                          .ldo = row,
                           .dtype = NB_ACT_DTYPE(b->compute)}};
-    double best = best_of(attention, &a);
+    *rate = 2.0 * (double)tokens * (double)tokens * (double)row / best_of(b, attention, &a);
     nbi_free(x);
-    *rate = 2.0 * (double)tokens * (double)tokens * (double)row / best;
+    return NB_OK;
+}
+
+static nb_status measure(bench *b, const nb_model_config *c, nbi_rates *r, nb_error *err)
+{
+    size_t in = (size_t)b->rows * (size_t)b->w->k, out = (size_t)b->rows * (size_t)b->w->n;
+    b->x = nbi_calloc(NBI_MEM_SCRATCH, in, sizeof(float));
+    b->y = nbi_calloc(NBI_MEM_SCRATCH, out, sizeof(float));
+    nb_status st = b->x && b->y ? NB_OK : nbi_fail_nomem(err, "a measurement", in + out);
+    if (st == NB_OK) {
+        r->products = 2 * 2.0 * (double)in * (double)b->w->n / best_of(b, products, b);
+        r->memory = (double)b->room_bytes / best_of(b, copies, b);
+        r->kernel = b->k->qmatmul_variant;
+    }
+    nbi_free(b->x);
+    nbi_free(b->y);
+    return st == NB_OK ? measure_attention(b, c, &r->attention, err) : st;
+}
+
+/* Weights of the model's kind with arbitrary values; their statistics are ones. */
+static nb_status make_weights(nb_qtensor *w, const nb_quant_config *quant, void **data,
+                              float **scale, nb_error *err)
+{
+    size_t count = (size_t)w->n * (size_t)w->k, blocks = 0;
+    if (quant->load_in_4bit) {
+        w->kind = quant->kind;
+        w->block = quant->block > 0 ? quant->block : 64;
+        memcpy(w->book, quant->kind == NB_QK_NF4 ? nb_book_nf4 : nb_book_fp4, sizeof w->book);
+        blocks = count / (size_t)w->block + 1;
+    }
+    *data = nbi_calloc(NBI_MEM_SCRATCH, nb_qtensor_data_bytes(w), 1);
+    *scale = nbi_calloc(NBI_MEM_SCRATCH, blocks + 1, sizeof(float));
+    if (!*data || !*scale)
+        return nbi_fail_nomem(err, "a measurement", count);
+    w->data = *data;
+    for (size_t i = 0; i < blocks; i++)
+        (*scale)[i] = 1;
+    w->absmax = blocks > 0 ? *scale : NULL;
     return NB_OK;
 }
 
@@ -245,21 +264,45 @@ nb_status nbi_rates_measure(nbi_rates *r, const nb_model_config *c, const nb_qua
                             nb_compute compute, unsigned cpu_flags, int threads,
                             double batch_tokens, nb_error *err)
 {
-    bench b = {.compute = compute,
-               .n = least(c->ffn > c->hidden ? c->ffn : c->hidden, MEASURE_WIDTH),
-               .w_cols = least(c->hidden, MEASURE_WIDTH)};
+    nb_kernels k;
+    int64_t n = least(c->ffn > c->hidden ? c->ffn : c->hidden, MEASURE_WIDTH);
     int64_t rows = batch_tokens < MEASURE_ROWS ? (int64_t)batch_tokens : MEASURE_ROWS;
-    b.rows = rows > 1 ? rows : 1;
-    while (2.0 * (double)b.rows * (double)b.n * (double)b.w_cols > MEASURE_OPERATIONS)
-        b.n = (b.n + 1) / 2;
-    nb_kernels_init(&b.k, cpu_flags);
+    bench b = {
+        .k = &k, .compute = compute, .rows = rows > 1 ? rows : 1, .seconds = MEASURE_SECONDS};
+    nb_qtensor w = nb_qtensor_dense(compute == NB_COMPUTE_BF16 ? NB_DT_BF16 : NB_DT_F32, NULL, n,
+                                    least(c->hidden, MEASURE_WIDTH));
+    void *data = NULL;
+    float *scale = NULL;
+    while (2.0 * (double)b.rows * (double)w.n * (double)w.k > MEASURE_OPERATIONS)
+        w.n = (w.n + 1) / 2;
+    nb_kernels_init(&k, cpu_flags);
     NBI_TRY(nb_queue_open(&b.q, threads, err));
-    nb_status st = make_weights(&b, quant, err);
+    nb_status st = make_weights(&w, quant, &data, &scale, err);
+    b.w = &w;
+    b.room_bytes = ROOM_BYTES;
+    b.room = nbi_calloc(NBI_MEM_SCRATCH, 1, ROOM_BYTES);
+    if (st == NB_OK && !b.room)
+        st = nbi_fail_nomem(err, "a measurement", ROOM_BYTES);
+    nbi_mem_populate(b.room);
     if (st == NB_OK)
-        st = measure_products(&b, &r->products, err);
-    if (st == NB_OK)
-        st = measure_attention(&b, c, &r->attention, err);
-    r->kernel = b.k.qmatmul_variant;
-    close_bench(&b);
+        st = measure(&b, c, r, err);
+    nbi_free(b.room);
+    nbi_free(data);
+    nbi_free(scale);
+    nb_queue_close(&b.q);
     return st;
+}
+
+nb_status nbi_rates_of_model(nbi_rates *r, const nb_model *m, const nb_workspace *ws, nb_error *err)
+{
+    bench b = {.k = &m->exec.k,
+               .q = m->exec.q,
+               .compute = m->exec.compute,
+               .rows = SMALL_ROWS,
+               .w = &m->blocks[0].up.w,
+               .seconds = SMALL_SECONDS};
+    b.room = nb_workspace_room(ws, &b.room_bytes);
+    if (b.room_bytes > ROOM_BYTES)
+        b.room_bytes = ROOM_BYTES;
+    return measure(&b, &m->config, r, err);
 }

@@ -18,9 +18,10 @@ typedef struct nbi_workload {
     double batch_tokens; /* of a usual micro-batch */
 } nbi_workload;
 
-/* Measured here, operations a second of this run's products and of its attention. */
+/* Measured here: operations a second of this run's products and of its attention, bytes a second of
+ * what is only read and written. */
 typedef struct nbi_rates {
-    double products, attention;
+    double products, attention, memory;
     const char *kernel; /* the variant that was measured */
 } nbi_rates;
 
@@ -37,6 +38,11 @@ void nbi_token_sums_add(nbi_token_sums *s, const nb_dataset *d, int64_t window, 
 nb_status nbi_rates_measure(nbi_rates *r, const nb_model_config *c, const nb_quant_config *quant,
                             nb_compute compute, unsigned cpu_flags, int threads,
                             double batch_tokens, nb_error *err) NB_MUST_CHECK;
+
+/* The same with the weights and threads of a loaded model, in little memory and 0.1 s. The room of
+ * `ws` is overwritten. */
+nb_status nbi_rates_of_model(nbi_rates *r, const nb_model *m, const nb_workspace *ws,
+                             nb_error *err) NB_MUST_CHECK;
 
 void nbi_time_plan_make(nbi_time_plan *t, const nbi_memory_plan *m, const nb_model_config *c,
                         bool full, const nbi_workload *w, const nbi_rates *r);

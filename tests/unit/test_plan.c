@@ -93,7 +93,7 @@ static void published_shapes(void **state)
         assert_true(m.tag[NBI_MEM_OPTIMIZER] < 9 * (uint64_t)m.trained);
         nbi_time_plan t;
         nbi_workload w = {.run = {1, 2048, 2048, 2048.0 * 2048}, .steps = 1};
-        nbi_rates r = {1e9, 1e9, ""};
+        nbi_rates r = {1e9, 1e9, 1e9, ""};
         nbi_time_plan_make(&t, &m, &c, false, &w, &r);
         nbt_within(s->name, fabs(t.useful / 2048 * 1e-9 - s->useful), 0.006 * s->useful);
         nbi_memory_plan_free(&m);

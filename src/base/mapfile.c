@@ -97,6 +97,12 @@ static bool whole_pages(const void **p, size_t *n)
     return begin < end;
 }
 
+void nbi_mapfile_small_pages(const void *p, size_t n)
+{
+    if (whole_pages(&p, &n))
+        (void)madvise((void *)(uintptr_t)p, n, MADV_NOHUGEPAGE);
+}
+
 void nbi_mapfile_release(const void *p, size_t n)
 {
     if (whole_pages(&p, &n))

@@ -22,7 +22,11 @@ nb_status nbi_mapfile_check(const nbi_mapfile *m, nb_error *err) NB_MUST_CHECK;
 void nbi_mapfile_close(nbi_mapfile *m);
 /* Of n bytes at p inside a mapping, the pages that lie in them as a whole.
  * release: they leave this process, and count as resident again when they are read again.
- * prefetch: the system starts to read them, if they are not in memory, without waiting. */
+ * prefetch: the system starts to read them, if they are not in memory, without waiting.
+ * small_pages: a fault brings NBI_FAULT_BYTES at most, where the system would map the file by huge
+ * pages of 2 MiB. */
+#define NBI_FAULT_BYTES ((size_t)65536)
+void nbi_mapfile_small_pages(const void *p, size_t n);
 void nbi_mapfile_release(const void *p, size_t n);
 void nbi_mapfile_prefetch(const void *p, size_t n);
 /* Bytes of the pages above that are mapped by this process now (/proc/self/pagemap); SIZE_MAX where

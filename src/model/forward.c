@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <assert.h>
 #include "model/block.h"
+#include "model/stream.h"
 
 static void rope_rows(const nb_model *m, nb_workspace *ws, const nb_batch *b, int64_t row0,
                       int64_t rows)
@@ -81,16 +82,12 @@ void nb_model_forward(nb_model *m, nb_workspace *ws, const nb_batch *b, struct n
                          .segments = ws->segments,
                          .n_segments = make_segments(ws, b, kv)};
 
-    m->exec.k.embed(&(nb_embed_args){.q = m->exec.q,
-                                     .rows = b->m,
-                                     .d = m->config.hidden,
-                                     .dtype = m->embed_dtype,
-                                     .table = m->embed,
-                                     .ids = b->ids,
-                                     .y = ws->acts[0].x});
+    nbi_embed_rows(m, b, ws->acts[0].x);
     for (int64_t i = 0; i < m->config.layers; i++) {
         nb_block_acts a = acts_of(m, ws, i, kv);
+        nbi_layer_begin(m, i, i + 1); /* behind the last comes the head */
         nbi_block_forward(m, i, &ws->pass, &a, ws->normed);
+        nbi_layer_end(m, i);
     }
     nb_norm norm = nbi_final_norm(m, ws->act);
     nb_norm_forward(&norm, &m->exec, b->m, ws->last, ws->final, ws->final_rstd);

@@ -35,7 +35,9 @@ typedef struct nb_model {
     /* private to model/ */
     nb_safetensors *files;
     nbi_arena strings, stats;
-    NBI_ARRAY(void *) owned; /* weights converted or quantised at load */
+    bool embed_mapped;         /* the table is in its file, and not the head's too */
+    struct nbi_stream *stream; /* NULL: weights stay in memory once read (stream.h) */
+    NBI_ARRAY(void *) owned;   /* weights converted or quantised at load */
 } nb_model;
 
 typedef struct nb_model_load {
@@ -46,6 +48,8 @@ typedef struct nb_model_load {
                             * while loading, tensor by tensor */
     const char *quantized_cache; /* folder for the 4-bit form of models that are quantised while
                                   * loading; NULL: none */
+    bool stream;    /* weights of the blocks and the head stay in their mapped file and are dropped
+                     * when a pass is through with them; NB_CONFIG when they are not in a file */
     bool trainable; /* every weight becomes an f32 parameter with a gradient (dense folder only) */
 } nb_model_load;
 
@@ -57,6 +61,9 @@ nb_status nb_model_open(nb_model **out, const char *dir, const nb_model_load *ho
 void nb_model_close(nb_model **m);
 /* Site by full module name, NULL if there is none. */
 nb_site *nb_model_site(nb_model *m, const char *name);
+
+/* Most bytes of streamed weights (blocks, head) that are resident at a time. Works on a sketch. */
+size_t nb_model_stream_bytes(const nb_model *m);
 
 /* Writes a Hugging Face folder with the present (trained) weights in `dtype`: config.json,
  * generation_config.json and tokenizer files copied from the model's folder, model.safetensors

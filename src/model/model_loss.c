@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 #include "model/block.h"
+#include "model/stream.h"
 
 /* Lists the rows with a target; returns their number. */
 static int64_t compact_targets(nb_head_buffers *h, const nb_batch *b)
@@ -102,10 +103,12 @@ nb_loss nb_model_loss(nb_model *m, nb_workspace *ws, const nb_batch *b, double g
         memset(ws->dres, 0, (size_t)(b->m * m->config.hidden) * sizeof *ws->dres);
     int64_t n = compact_targets(h, b);
     int64_t chunks = (n + h->chunk - 1) / h->chunk;
+    nbi_layer_begin(m, m->config.layers, want_grad ? m->config.layers - 1 : 0);
     for (int64_t i = 0; i < chunks; i++) {
         int64_t row0 = n * i / chunks, rows = n * (i + 1) / chunks - row0;
         loss_chunk(m, ws, b, row0, rows, grad_scale, want_grad, below);
     }
+    nbi_layer_end(m, m->config.layers);
 
     nb_loss loss = {.tokens = n};
     if (nll)
@@ -126,5 +129,7 @@ void nb_model_logits(nb_model *m, nb_workspace *ws, int64_t row0, int64_t n, flo
     nb_site_call call =
         head_call(m, NULL, row0, n, nb_elem(ws->final, ws->act, row0 * m->config.hidden), ws->act,
                   logits, false);
+    nbi_layer_begin(m, m->config.layers, 0);
     nb_linear_forward(&m->head, &call, false);
+    nbi_layer_end(m, m->config.layers);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Opening and closing a model. */
 #include "model/quant_cache.h"
+#include "model/stream.h"
 #include "model/weights.h"
 
 #include <string.h>
@@ -31,6 +32,7 @@ void nb_model_close(nb_model **mp)
     nbi_free(m->dir);
     nbi_arena_free(&m->strings);
     nbi_arena_free(&m->stats);
+    nbi_stream_close(&m->stream);
     nb_safetensors_close(&m->files);
     nb_queue_close(&m->exec.q);
     nb_config_free(&m->config);
@@ -68,8 +70,8 @@ static nb_status add_site(nb_model *m, nbi_part part, int64_t layer, nb_error *e
 
 nb_status nbi_model_make_sites(nb_model *m, nb_error *err)
 {
-    static const nbi_part parts[NBI_LINEARS] = {NBI_PART_Q,    NBI_PART_K,  NBI_PART_V,   NBI_PART_O,
-                                            NBI_PART_GATE, NBI_PART_UP, NBI_PART_DOWN};
+    static const nbi_part parts[NBI_LINEARS] = {
+        NBI_PART_Q, NBI_PART_K, NBI_PART_V, NBI_PART_O, NBI_PART_GATE, NBI_PART_UP, NBI_PART_DOWN};
     for (int64_t i = 0; i < m->config.layers; i++)
         for (int p = 0; p < NBI_LINEARS; p++)
             NBI_TRY(add_site(m, parts[p], i, err));
@@ -116,7 +118,7 @@ nb_status nbi_check_unknown(const nbi_loader *l, nb_error *err)
 }
 
 nb_status nbi_model_choose_quant(nb_model *m, const nb_model_load *how, const nb_log *log,
-                              nb_error *err)
+                                 nb_error *err)
 {
     const nb_model_config *c = &m->config;
     if (how->trainable && (how->quant.load_in_4bit || c->has_quant))
@@ -171,6 +173,8 @@ static nb_status load_all(nb_model *m, const nb_model_load *how, nb_error *err)
     NBI_TRY(nb_safetensors_check(m->files, err));
     if (m->quant.load_in_4bit && !m->config.has_quant)
         nb_safetensors_release_all(m->files);
+    if (how->stream)
+        NBI_TRY(nbi_stream_open(m, err));
     return nbi_model_make_sites(m, err);
 }
 
@@ -180,9 +184,15 @@ static nb_status open_files(nb_model *m, const nb_model_load *how, const nb_log 
 {
     char *cached = NULL;
     NBI_TRY(nb_safetensors_open_dir(&m->files, m->dir, "model", err));
-    if (!how->quantized_cache || !m->quant.load_in_4bit || m->config.has_quant)
+    if (!m->quant.load_in_4bit || m->config.has_quant)
         return NB_OK;
-    NBI_TRY(nbi_quant_cache_find(m, how->quantized_cache, &cached, log, err));
+    if (how->quantized_cache)
+        NBI_TRY(nbi_quant_cache_find(m, how->quantized_cache, &cached, log, err));
+    if (!cached && how->stream)
+        return nbi_fail(err, NB_CONFIG,
+                        "%s: 4-bit weights that do not fit into memory are read from a file: give "
+                        "quantized_cache: DIR, or make a folder with nibble quantize",
+                        m->dir);
     if (!cached)
         return NB_OK;
     nb_safetensors_close(&m->files);

@@ -186,8 +186,13 @@ static nb_status load_embedding(nbi_loader *l, const nbi_tensor_spec *s, nb_erro
     nb_param *p = NULL;
     NBI_TRY(nbi_find_dense(l, s, &t, err));
     m->embed_dtype = t->dtype;
-    if (!l->how->trainable)
-        return keep_dense(l, t, &m->embed, err);
+    if (!l->how->trainable) {
+        NBI_TRY(keep_dense(l, t, &m->embed, err));
+        m->embed_mapped = m->embed == t->data && !m->config.tie_embeddings;
+        if (m->embed_mapped)
+            nbi_mapfile_small_pages(t->data, t->bytes);
+        return NB_OK;
+    }
     NBI_TRY(make_param(l, s, t, &p, err));
     m->embed_dtype = NB_DT_F32;
     m->embed = p->value;

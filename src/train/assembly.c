@@ -150,6 +150,7 @@ nb_status nbi_assembly_load(nbi_assembly *a, const nb_recipe *r, bool trainable,
                          .quant = r->quant,
                          .quantized_cache = r->quantized_cache,
                          .trainable = trainable};
+    how.stream = a->stream;
     NBI_TRY(nbi_cpumask_parse(r->cpumask, &how.cpu_flags, err));
     return nb_model_open(&a->model, a->dir, &how, log, err);
 }

@@ -10,6 +10,7 @@ typedef struct nbi_assembly {
     nb_adapter *adapter; /* NULL: none */
     nb_tokenizer *tok;   /* NULL: the folder has no tokenizer.json */
     char *dir;           /* of the model */
+    bool stream;         /* set before nbi_assembly_load: weights stay in their file */
 } nbi_assembly;
 
 /* Takes over what an adapter folder says about its base, each unless the recipe says otherwise: the

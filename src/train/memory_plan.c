@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 #include "base/fail.h"
+#include "model/stream.h"
 
 /* What a process grows by beside everything that is counted: pages of the program that training
  * touches first, heads of small blocks; and each thread's stack. */
@@ -87,9 +88,17 @@ static void add_weights(planner *k)
 {
     const nb_sketch_bytes *b = &k->p->weights;
     uint64_t embed = b->embed, *tag = k->p->tag;
-    if (k->s->embed_windows > 0 && !k->s->config->tie_embeddings) {
-        uint64_t read = k->s->embed_windows * NBI_PLAN_WINDOW;
+    if (b->params == 0 && !k->s->config->tie_embeddings) {
+        /* rows are read in groups, and let go of (model/stream.h) */
+        uint64_t windows = k->s->embed_windows, most = NBI_EMBED_WINDOWS;
+        uint64_t read = (windows > 0 && windows < most ? windows : most) * NBI_PLAN_WINDOW;
         embed = read < embed ? read : embed;
+    }
+    if (k->p->stream) {
+        /* a tied head is the embedding, and is dropped as the head */
+        embed = k->s->config->tie_embeddings ? 0 : embed;
+        tag[NBI_MEM_WEIGHTS] += nb_model_stream_bytes(k->model) + embed + b->vectors;
+        return;
     }
     tag[NBI_MEM_WEIGHTS] += b->linears + embed + b->head + b->vectors + b->params;
     tag[NBI_MEM_SCALES] += b->stats;
@@ -203,9 +212,9 @@ static nb_status make(planner *k, nb_error *err)
     return NB_OK;
 }
 
-nb_status nbi_memory_plan_make(nbi_memory_plan *p, const nbi_plan_spec *s, nb_error *err)
+static nb_status make_either(nbi_memory_plan *p, const nbi_plan_spec *s, bool stream, nb_error *err)
 {
-    *p = (nbi_memory_plan){0};
+    *p = (nbi_memory_plan){.stream = stream};
     planner k = {.p = p, .s = s};
     nb_status st = make(&k, err);
     nb_adapter_close(&k.adapter);
@@ -213,6 +222,33 @@ nb_status nbi_memory_plan_make(nbi_memory_plan *p, const nbi_plan_spec *s, nb_er
     if (st != NB_OK)
         nbi_memory_plan_free(p);
     return st;
+}
+
+/* Whether the weights lie in a file as the products read them. A mixture is planned only. */
+static bool in_file(const nbi_plan_spec *s)
+{
+    if (s->method == NB_METHOD_FULL || s->config->experts > 0)
+        return false;
+    return s->config->has_quant || !s->quant.load_in_4bit || s->cached;
+}
+
+/* Streaming is the last resort: when nothing that is kept or computed again lets the weights stay.
+ */
+nb_status nbi_memory_plan_make(nbi_memory_plan *p, const nbi_plan_spec *s, nb_error *err)
+{
+    nbi_memory_plan other;
+    NBI_TRY(make_either(p, s, false, err));
+    if (s->limit == 0 || p->peak <= s->limit || !in_file(s))
+        return NB_OK;
+    if (make_either(&other, s, true, NULL) != NB_OK)
+        return NB_OK;
+    if (other.peak > s->limit) {
+        nbi_memory_plan_free(&other);
+        return NB_OK;
+    }
+    nbi_memory_plan_free(p);
+    *p = other;
+    return NB_OK;
 }
 
 void nbi_memory_plan_free(nbi_memory_plan *p)

@@ -24,6 +24,7 @@ typedef struct nbi_plan_spec {
     uint64_t embed_windows; /* pieces of NBI_PLAN_WINDOW bytes of the embedding that the data reads;
                              * 0: all of it */
     uint64_t limit;         /* bytes that `auto` may use */
+    bool cached;            /* weights that are quantised lie in a file (quantized_cache) */
     uint64_t process;       /* resident before the model is loaded: program, tokenizer, data */
     uint64_t process_peak;  /* and its highest value so far */
 } nbi_plan_spec;
@@ -51,6 +52,7 @@ typedef struct nbi_memory_plan {
     int64_t redone[NB_RECOMPUTE + 1]; /* layers that are computed again: what the last of them left
                                        * is still there in the backward pass */
     uint64_t on_disk;             /* pages of the optimizer that are not resident */
+    bool stream; /* layers are read from their file when they are needed, and dropped again */
     int64_t parameters, trained;      /* logical; `parameters` without adapters */
     int64_t n_sites, covered;         /* linear layers, and those with an adapter */
     double layer_again[NB_RECOMPUTE + 1]; /* operations a token to compute a layer again */

@@ -50,6 +50,14 @@ static void explain_weights(const nbi_plan *p, char out[160])
         return;
     }
     bits_text(p, bits);
+    if (p->memory.stream) {
+        double read = (double)b->linears + (double)b->stats + (double)b->head;
+        snprintf(out, 160,
+                 "streamed from the file layer by layer; a micro-batch reads its %.1f MiB twice, "
+                 "at the disk's speed where they are not cached",
+                 read * MIB);
+        return;
+    }
     double rest = (double)p->memory.tag[NBI_MEM_WEIGHTS] - (double)b->linears;
     snprintf(out, 160, "blocks in %s %.1f, embedding%s, head and norms %.1f", bits,
              (double)b->linears * MIB, p->spec.embed_windows ? " (what the rows read)" : "",

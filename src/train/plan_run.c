@@ -183,6 +183,7 @@ nb_status nbi_plan_make(nbi_plan *p, const char *dir, int64_t updates, nb_error 
         .dir = dir,
         .method = r->method,
         .quant = r->quant,
+        .cached = r->quantized_cache != NULL,
         .lora = &r->lora,
         .optim = r->optim,
         .compute = r->compute,

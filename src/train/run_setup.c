@@ -109,6 +109,7 @@ static nb_status make_note(nbi_run *run, nb_error *err)
 static nb_status open_model(nbi_run *run, nb_error *err)
 {
     nbi_assembly *p = &run->parts;
+    p->stream = run->plan.memory.stream;
     NBI_TRY(nbi_assembly_load(p, run->r, run->full, run->log, err));
     if (run->full)
         run->params = &p->model->params;
@@ -195,6 +196,10 @@ static nb_status plan_memory(nbi_run *run, nb_error *err)
             nbi_format_bytes((double)p->memory.peak, peak),
             nbi_format_bytes((double)p->limit, limit), p->limit_text,
             nbi_plan_phase_text(p->memory.peak_phase));
+    if (p->memory.stream)
+        nbi_log(run->log, NB_LOG_NOTE,
+                "the weights do not fit: each layer is read from the file when it is needed, as "
+                "fast as the disk where memory does not hold the file");
     return NB_OK;
 }
 

@@ -66,6 +66,46 @@ static nbi_plan_spec usual(const nb_model_config *c, const nb_lora_config *lora)
     };
 }
 
+/* Weights leave memory only when nothing else helps, and only when they lie in a file. */
+static void streaming(void **state)
+{
+    (void)state;
+    nb_error err = {0};
+    nb_lora_config lora;
+    nb_model_config c;
+    bool can_train;
+    char *dir = nbt_tmpdir(), *path = write_shape(dir, "c.json", shapes[0].sizes);
+    nb_lora_config_default(&lora);
+    lora.all_linear = true;
+    NBT_OK(nb_config_read_planned(&c, path, &can_train, &err));
+    nbi_plan_spec spec = usual(&c, &lora);
+    nbi_memory_plan least, m;
+    spec.cached = true;
+    spec.limit = 1; /* nothing fits: the least that keeps the weights in memory */
+    NBT_OK(nbi_memory_plan_make(&least, &spec, &err));
+    assert_false(least.stream);
+    spec.limit = least.peak;
+    NBT_OK(nbi_memory_plan_make(&m, &spec, &err));
+    assert_true(!m.stream && m.peak <= spec.limit);
+    nbi_memory_plan_free(&m);
+    spec.limit = least.peak - 1;
+    NBT_OK(nbi_memory_plan_make(&m, &spec, &err));
+    assert_true(m.stream && m.peak <= spec.limit);
+    /* of 32 layers one stays */
+    assert_true(m.tag[NBI_MEM_WEIGHTS] + m.tag[NBI_MEM_SCALES] <
+                (least.tag[NBI_MEM_WEIGHTS] + least.tag[NBI_MEM_SCALES]) / 4);
+    nbi_memory_plan_free(&m);
+    spec.cached = false;
+    NBT_OK(nbi_memory_plan_make(&m, &spec, &err));
+    assert_false(m.stream);
+    nbi_memory_plan_free(&m);
+    nbi_memory_plan_free(&least);
+    nb_lora_config_free(&lora);
+    nb_config_free(&c);
+    nbi_free(path);
+    nbt_tmpdir_remove(dir);
+}
+
 static void published_shapes(void **state)
 {
     (void)state;
@@ -257,8 +297,11 @@ static void proposals_fit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(published_shapes),    cmocka_unit_test(what_is_computed_again),
-        cmocka_unit_test(sketch_is_the_model), cmocka_unit_test(refusals),
+        cmocka_unit_test(streaming),
+        cmocka_unit_test(published_shapes),
+        cmocka_unit_test(what_is_computed_again),
+        cmocka_unit_test(sketch_is_the_model),
+        cmocka_unit_test(refusals),
         cmocka_unit_test(proposals_fit),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

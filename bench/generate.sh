@@ -1,0 +1,51 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Prompt processing and generation of one model: nibble with NF4 (double quantisation) and, when
+# llama.cpp is given, Q4_0 with as many threads, run alternately; prints both and their ratios.
+#
+#   bench/generate.sh BENCH_GENERATE MODEL_DIR [threads] [rounds]
+#
+# BENCH_GENERATE is the built program of bench/bench_generate.c. Environment:
+#   LLAMA_BENCH   llama.cpp's llama-bench      GGUF   the same model as Q4_0
+#   COMPUTE       bf16 (default) or f32        PROMPT, NEW   tokens (512, 128)
+set -eu
+if [ $# -lt 2 ]; then
+    sed -n '3,10s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+program=$1 model=$2 threads=${3:-2} rounds=${4:-3}
+compute=${COMPUTE:-bf16} prompt=${PROMPT:-512} new=${NEW:-128}
+export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-10000}"
+
+nibble_run() {
+    "$program" "$model" "$threads" "$compute" "$prompt" "$new" 1 |
+        awk '/^prompt/ { p = $3 } /^generation/ { g = $3; r = $(NF) } END { print p, g, r }'
+}
+
+# llama-bench writes one CSV line a test, with tokens a second in the column avg_ts
+llama_run() {
+    "$LLAMA_BENCH" -m "$GGUF" -t "$threads" -p "$prompt" -n "$new" -r 1 -o csv 2>/dev/null |
+        awk -F'","' 'NR == 1 { for (i = 1; i <= NF; i++) { gsub(/"/, "", $i); c[$i] = i } next }
+                     { t = $c["avg_ts"]; gsub(/"/, "", t); v[++n] = t } END { print v[1], v[2] }'
+}
+
+best_np=0 best_ng=0 best_lp=0 best_lg=0
+max() { awk -v a="$1" -v b="$2" 'BEGIN { print a > b ? a : b }'; }
+i=0
+while [ "$i" -lt "$rounds" ]; do
+    i=$((i + 1))
+    # shellcheck disable=SC2046
+    set -- $(nibble_run)
+    echo "nibble NF4 $compute: prompt $1 tokens/s, generation $2 tokens/s, $3 % of reading speed"
+    best_np=$(max "$1" "$best_np") best_ng=$(max "$2" "$best_ng")
+    if [ -n "${LLAMA_BENCH:-}" ] && [ -n "${GGUF:-}" ]; then
+        # shellcheck disable=SC2046
+        set -- $(llama_run)
+        echo "llama.cpp Q4_0: prompt $1 tokens/s, generation $2 tokens/s"
+        best_lp=$(max "$1" "$best_lp") best_lg=$(max "$2" "$best_lg")
+    fi
+done
+if [ "$best_lp" != 0 ]; then
+    awk -v a="$best_np" -v b="$best_lp" -v c="$best_ng" -v d="$best_lg" \
+        'BEGIN { printf "nibble / llama.cpp: prompt %.2f, generation %.2f\n", a / b, c / d }'
+fi

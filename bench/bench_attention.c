@@ -162,9 +162,14 @@ static void measure(const nb_kernels *k, const shape *s, nb_dtype dtype, nb_queu
     problem x;
     make(&x, s, dtype, q);
     double fwd[MAX_REPEATS], bwd[MAX_REPEATS], both[MAX_REPEATS], peak = 0;
+    nb_peak_kind kind = NB_PEAK_F32;
+    if (dtype == NB_DT_BF16 && strcmp(k->attention_variant, "amx") == 0)
+        kind = NB_PEAK_AMX;
+    else if (dtype == NB_DT_BF16 && strcmp(k->attention_variant, "avx512bf16") == 0)
+        kind = NB_PEAK_BF16_DOT;
     k->attention(&x.b.fwd);
     for (int r = 0; r < repeats; r++) {
-        peak = fmax(peak, nb_peak_gflops(q->threads));
+        peak = fmax(peak, nb_peak_gflops(kind, q->threads));
         const double t0 = nbi_clock();
         k->attention(&x.b.fwd);
         const double t1 = nbi_clock();

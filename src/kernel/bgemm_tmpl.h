@@ -17,29 +17,26 @@
 #include "kernel/bdecode_tmpl.h"
 #include "kernel/variants.h"
 
-/* Inner indices in one go over a strip, of which decoded strips stand in scratch, columns of these,
- * rows between two packings of the left operand, units that stay in the cache. */
-enum { KB = 1152, KS = 2560, COLS = 32, NB = 256, MS = 2048, NEAR_ROWS = 256, FEW_ROWS = 8 };
+/* Inner indices of one partial sum (part of the result, so it depends on nothing else): a strip of
+ * that many stays in the first cache. Inner indices of which decoded strips stand in scratch,
+ * columns of these, rows between two packings of the left operand, rows that use a strip while it
+ * is near. */
+enum { KB = 256, KS = 2560, COLS = 32, NB = 256, MS = 2048, NEAR_ROWS = 512, FEW_ROWS = 8 };
 enum { STRIP_BYTES = COLS * 2, UNIT_BYTES = UNIT * 2, BLOCK_FLOATS = UNIT * COLS };
-
-/* sum[UNIT][COLS] (= or, `add`, +=) unit * strip^T over `chunks` chunks; a: [chunks][UNIT][32] of
- * bf16, b: [chunks][2][16 pairs][16 columns][2]. Only `rows` rows and `cols` columns matter. */
-static void multiply(const unsigned char *a, const unsigned char *b, int64_t chunks, int64_t rows,
-                     int64_t cols, float *sum, bool add);
-static void tile_begin(void);
-static void tile_end(void);
 
 typedef struct layout {
     unsigned char *strips;        /* [NB / COLS][KS / CHUNK][STRIP_BYTES * CHUNK] */
     unsigned char *unit;          /* a unit's inner block, where threads pack their own */
     float *sums;                  /* [units][strips][BLOCK_FLOATS] */
+    float *parts;                 /* [2][BLOCK_FLOATS]: partial sums of the latest two blocks */
     float *scales;                /* forward [KB / CHUNK + 1][16], backward [KS][16] */
     int64_t scale_k, scale_block; /* where the scales begin, backward */
 } layout;
 
 enum {
     AT_UNIT = NB * KS * 2,
-    AT_SCALES = AT_UNIT + UNIT_BYTES * KB,
+    AT_PARTS = AT_UNIT + UNIT_BYTES * KB,
+    AT_SCALES = AT_PARTS + 2 * BLOCK_FLOATS * 4,
     AT_SUMS = AT_SCALES + KS * SIDE * 4,
     SCRATCH_END = AT_SUMS + (MS + UNIT) * NB * 4
 };
@@ -61,6 +58,13 @@ typedef struct product {
     bool own_a;    /* each thread packs the units it needs */
     int64_t inner; /* k and the ranks, each rounded up to whole chunks */
 } product;
+
+/* One unit and strip: where its sums so far stand and where they belong in y. */
+typedef struct block {
+    float *part, *sum;
+    bool add, last; /* there are sums so far; the inner dimension ends here */
+    int64_t r0, rows, c0, cols;
+} block;
 
 /* [k0, k0 + n) of the inner dimension, what of it belongs to the operands themselves first. */
 static void pack_unit(const product *g, int64_t r0, int64_t rows, int64_t k0, int64_t n,
@@ -127,8 +131,8 @@ static void pack_own(const product *g, int64_t c0, int64_t cols, int64_t k0, int
             decode_forward(g->b.w, g->b.row0 + c0 + c, have, k0, chunks, l->scales, dst,
                            STRIP_BYTES * CHUNK);
         } else if (g->fast) {
-            const int64_t block = (c0 >> log2_i64(g->b.w->block)) - l->scale_block;
-            const float *scales = l->scales + (k0 - l->scale_k) * SIDE + block;
+            const int64_t column = (c0 >> log2_i64(g->b.w->block)) - l->scale_block;
+            const float *scales = l->scales + (k0 - l->scale_k) * SIDE + column;
             for (int64_t i = 0; i < chunks && c == 0; i++)
                 decode_backward(g->b.w, g->b.row0 + k0 + i * CHUNK,
                                 min_i64(CHUNK, g->k - k0 - i * CHUNK), c0, COLS,
@@ -164,40 +168,70 @@ static void pack_strip(const product *g, int64_t c0, int64_t cols, int64_t k0, i
         }
 }
 
-/* Sums to their place: y (= or +=) alpha * sum. */
-static void write_block(const product *g, const float *sum, int64_t r0, int64_t rows, int64_t c0,
-                        int64_t cols)
+/* Rows r.. of a block's finished sums to their place: y (= or +=) alpha * sum. */
+NBI_INLINE void write_row(const product *g, const block *b, int64_t r, __m512 v0, __m512 v1)
 {
     const __m512 alpha = _mm512_set1_ps(g->alpha);
-    const __mmask16 m0 = first16(min_i64(cols, 16)), m1 = first16(max_i64(cols - 16, 0));
-    const __mmask32 m = first32(cols);
-    for (int64_t r = 0; r < rows; r++, sum += COLS) {
-        __m512 v0 = _mm512_mul_ps(_mm512_load_ps(sum), alpha);
-        __m512 v1 = _mm512_mul_ps(_mm512_load_ps(sum + 16), alpha);
-        if (g->y_dtype == NB_DT_F32) {
-            float *y = (float *)g->y + (r0 + r) * g->ldy + c0;
-            if (g->add) {
-                v0 = _mm512_add_ps(_mm512_maskz_loadu_ps(m0, y), v0);
-                v1 = _mm512_add_ps(_mm512_maskz_loadu_ps(m1, y + 16), v1);
-            }
-            _mm512_mask_storeu_ps(y, m0, v0);
-            _mm512_mask_storeu_ps(y + 16, m1, v1);
+    const __mmask32 m = first32(b->cols);
+    const __mmask16 m0 = (__mmask16)m, m1 = (__mmask16)(m >> 16);
+    v0 = _mm512_mul_ps(v0, alpha);
+    v1 = _mm512_mul_ps(v1, alpha);
+    const int64_t to = (b->r0 + r) * g->ldy + b->c0;
+    if (g->y_dtype == NB_DT_F32) {
+        float *y = (float *)g->y + to;
+        if (g->add) {
+            v0 = _mm512_add_ps(_mm512_maskz_loadu_ps(m0, y), v0);
+            v1 = _mm512_add_ps(_mm512_maskz_loadu_ps(m1, y + 16), v1);
+        }
+        _mm512_mask_storeu_ps(y, m0, v0);
+        _mm512_mask_storeu_ps(y + 16, m1, v1);
+    } else {
+        uint16_t *y = (uint16_t *)g->y + to;
+        if (g->add) {
+            v0 = _mm512_add_ps(load16(y, NB_DT_BF16, min_i64(b->cols, 16)), v0);
+            v1 = _mm512_add_ps(load16(y + 16, NB_DT_BF16, max_i64(b->cols - 16, 0)), v1);
+        }
+        _mm512_mask_storeu_epi16(y, m, round2(v1, v0));
+    }
+}
+
+/* Rows from..to-1 of a block: its partial sum is added to what came before and kept, or written
+ * when the inner dimension is through. */
+NBI_INLINE void settle(const product *g, const block *b, int64_t from, int64_t to)
+{
+    to = min_i64(to, b->rows);
+    for (int64_t r = from; r < to; r++) {
+        float *sum = b->sum + r * COLS;
+        __m512 v0 = _mm512_load_ps(b->part + r * COLS);
+        __m512 v1 = _mm512_load_ps(b->part + r * COLS + SIDE);
+        if (b->add) {
+            v0 = _mm512_add_ps(_mm512_load_ps(sum), v0);
+            v1 = _mm512_add_ps(_mm512_load_ps(sum + SIDE), v1);
+        }
+        if (b->last) {
+            write_row(g, b, r, v0, v1);
         } else {
-            uint16_t *y = (uint16_t *)g->y + (r0 + r) * g->ldy + c0;
-            if (g->add) {
-                v0 = _mm512_add_ps(load16(y, NB_DT_BF16, min_i64(cols, 16)), v0);
-                v1 = _mm512_add_ps(load16(y + 16, NB_DT_BF16, max_i64(cols - 16, 0)), v1);
-            }
-            _mm512_mask_storeu_epi16(y, m, round2(v1, v0));
+            _mm512_store_ps(sum, v0);
+            _mm512_store_ps(sum + SIDE, v1);
         }
     }
 }
 
-/* The inner dimension in equal cuts of at most `most`, a multiple of CHUNK. */
+/* part[UNIT][COLS] = unit * strip^T over `chunks` chunks; a: [chunks][UNIT][32] of bf16,
+ * b: [chunks][2][16 pairs][16 columns][2]. Only `rows` rows and `cols` columns matter. Between its
+ * steps it may settle the block `before` and fetch what will be needed: `lines` cache lines a chunk
+ * from `ahead` on. */
+static void multiply(const product *g, const unsigned char *a, const unsigned char *b,
+                     int64_t chunks, const block *now, const block *before,
+                     const unsigned char *ahead, int lines);
+static void tile_begin(void);
+static void tile_end(void);
+
+/* The inner dimension in equal cuts of at most `most`, multiples of KB. */
 static int64_t even_cut(int64_t n, int64_t most)
 {
     const int64_t parts = (n + most - 1) / most;
-    return round_up((n + parts - 1) / parts, CHUNK);
+    return round_up((n + parts - 1) / parts, KB);
 }
 
 /* Where the packed left operand has units u.. of inner block [k0, k0 + n). */
@@ -207,71 +241,108 @@ static unsigned char *unit_at(const product *g, int64_t units, int64_t u, int64_
 }
 
 /* A rectangle of the product on one thread: units [u0, u1) from row `m0` on, columns [n0, n1). */
-typedef struct part {
+typedef struct region {
     int64_t m0, rows, units; /* of the packed left operand */
     int64_t u0, u1, n0, n1;
-} part;
+} region;
 
-/* Units u..last of inner block [k, k + kn) with the strips of columns j..j+jn-1, whose packed
- * chunks start at `strip`, `step` bytes from one strip to the next. */
-static void multiply_units(const product *g, const part *p, const layout *l, int64_t u,
-                           int64_t last, int64_t j, int64_t jn, int64_t s, int64_t k, int64_t kn)
+/* One thread at work: the columns at hand, and the block not yet settled. */
+typedef struct work {
+    const product *g;
+    const region *p;
+    layout l;
+    int64_t j, jn, strips; /* columns [j, j + jn) */
+    int64_t near;          /* units that use a strip one after the other */
+    bool keep;             /* strips are needed again by other units */
+    block before;
+} work;
+
+static unsigned char *strip_at(const work *w, int64_t s, int64_t in_ks)
 {
-    const int64_t ks = even_cut(g->inner, KS), strips = (jn + COLS - 1) / COLS;
-    const int64_t in_ks = k % ks, cols = min_i64(COLS, jn - s * COLS);
-    const unsigned char *b = l->strips + (s * ks + in_ks) * STRIP_BYTES;
+    return w->l.strips + (w->keep ? s * even_cut(w->g->inner, KS) + in_ks : 0) * STRIP_BYTES;
+}
+
+/* The packed unit that follows u in its place when this inner block is through: a part of it for
+ * each strip. */
+static const unsigned char *fetch_ahead(const work *w, int64_t u, int64_t s, int64_t k, int64_t kn)
+{
+    const int64_t next = k + kn < w->g->inner ? k + kn : 0;
+    return unit_at(w->g, w->p->units, u, next, kn) + s * kn / w->strips * LINE_BYTES;
+}
+
+/* Units u..last-1 with strip s, inner indices [k, k + kn). */
+static void multiply_units(work *w, int64_t u, int64_t last, int64_t s, int64_t k, int64_t kn,
+                           const unsigned char *b)
+{
+    const product *g = w->g;
+    const region *p = w->p;
     for (; u < last; u++) {
-        const int64_t r0 = u * UNIT, rows = min_i64(UNIT, p->rows - r0);
-        float *sum = l->sums + ((u - p->u0) * strips + s) * BLOCK_FLOATS;
-        const unsigned char *a = g->own_a ? l->unit : unit_at(g, p->units, u, k, kn);
-        multiply(a, b, kn / CHUNK, rows, cols, sum, k > 0);
-        if (k + kn == g->inner)
-            write_block(g, sum, p->m0 + r0, rows, j + s * COLS, cols);
+        const unsigned char *a = g->own_a ? w->l.unit : unit_at(g, p->units, u, k, kn);
+        const unsigned char *ahead = g->own_a ? a : fetch_ahead(w, u, s, k, kn);
+        const block now = {.part = w->l.parts + (w->before.part == w->l.parts ? BLOCK_FLOATS : 0),
+                           .sum = w->l.sums + ((u - p->u0) * w->strips + s) * BLOCK_FLOATS,
+                           .add = k > 0,
+                           .last = k + kn == g->inner,
+                           .r0 = p->m0 + u * UNIT,
+                           .rows = min_i64(UNIT, p->rows - u * UNIT),
+                           .c0 = w->j + s * COLS,
+                           .cols = min_i64(COLS, w->jn - s * COLS)};
+        multiply(g, a, b, kn / CHUNK, &now, &w->before, ahead,
+                 (int)((CHUNK + w->strips - 1) / w->strips));
+        w->before = now;
     }
 }
 
-/* Columns [j, j + jn), inner indices [ks0, ks0 + ksn). */
-static void multiply_columns(const product *g, const part *p, const layout *l, int64_t j,
-                             int64_t jn, int64_t ks0, int64_t ksn)
+/* Inner indices [ks0, ks0 + ksn) of the columns at hand. */
+static void multiply_columns(work *w, int64_t ks0, int64_t ksn)
 {
-    const int64_t near = g->own_a ? 1 : NEAR_ROWS / UNIT, kb = even_cut(ksn, KB);
-    const int64_t ks = even_cut(g->inner, KS), strips = (jn + COLS - 1) / COLS;
-    for (int64_t u = p->u0; u < p->u1; u += near) {
-        const int64_t last = min_i64(p->u1, u + near);
-        for (int64_t k = ks0; k < ks0 + ksn; k += kb) {
-            const int64_t kn = min_i64(kb, ks0 + ksn - k);
+    const product *g = w->g;
+    const region *p = w->p;
+    for (int64_t u = p->u0; u < p->u1; u += w->near) {
+        const int64_t last = min_i64(p->u1, u + w->near);
+        for (int64_t k = ks0; k < ks0 + ksn; k += KB) {
+            const int64_t kn = min_i64(KB, ks0 + ksn - k);
             if (g->own_a)
-                pack_unit(g, p->m0 + u * UNIT, min_i64(UNIT, p->rows - u * UNIT), k, kn, l->unit);
-            for (int64_t s = 0; s < strips; s++) {
+                pack_unit(g, p->m0 + u * UNIT, min_i64(UNIT, p->rows - u * UNIT), k, kn, w->l.unit);
+            for (int64_t s = 0; s < w->strips; s++) {
+                unsigned char *b = strip_at(w, s, k - ks0);
                 if (u == p->u0)
-                    pack_strip(g, j + s * COLS, min_i64(COLS, jn - s * COLS), k, kn, l,
-                               l->strips + (s * ks + k - ks0) * STRIP_BYTES);
-                multiply_units(g, p, l, u, last, j, jn, s, k, kn);
+                    pack_strip(g, w->j + s * COLS, min_i64(COLS, w->jn - s * COLS), k, kn, &w->l,
+                               b);
+                multiply_units(w, u, last, s, k, kn, b);
             }
         }
     }
 }
 
-static void multiply_part(const product *g, const part *p, unsigned char *scratch)
+static void multiply_part(const product *g, const region *p, unsigned char *scratch)
 {
-    layout l = {.strips = scratch,
-                .unit = scratch + AT_UNIT,
-                .sums = (float *)(void *)(scratch + AT_SUMS),
-                .scales = (float *)(void *)(scratch + AT_SCALES)};
+    work w = {.g = g,
+              .p = p,
+              .l = {.strips = scratch,
+                    .unit = scratch + AT_UNIT,
+                    .parts = (float *)(void *)(scratch + AT_PARTS),
+                    .sums = (float *)(void *)(scratch + AT_SUMS),
+                    .scales = (float *)(void *)(scratch + AT_SCALES)},
+              .near = g->own_a ? 1 : NEAR_ROWS / UNIT};
     const int64_t ks = even_cut(g->inner, KS);
+    w.keep = p->u1 - p->u0 > w.near;
     tile_begin();
-    for (int64_t j = p->n0; j < p->n1; j += NB) {
-        const int64_t jn = min_i64(NB, p->n1 - j);
+    for (w.j = p->n0; w.j < p->n1; w.j += NB) {
+        w.jn = min_i64(NB, p->n1 - w.j);
+        w.strips = (w.jn + COLS - 1) / COLS;
         for (int64_t k = 0; k < g->inner; k += ks) {
             const int64_t kn = min_i64(ks, g->inner - k);
             if (g->fast && g->b.swap && k < g->k) {
-                l.scale_k = k;
-                l.scale_block = j >> log2_i64(g->b.w->block);
-                scale_rows(g->b.w, g->b.row0 + k, min_i64(kn, g->k - k), l.scale_block, l.scales);
+                w.l.scale_k = k;
+                w.l.scale_block = w.j >> log2_i64(g->b.w->block);
+                scale_rows(g->b.w, g->b.row0 + k, min_i64(kn, g->k - k), w.l.scale_block,
+                           w.l.scales);
             }
-            multiply_columns(g, p, &l, j, jn, k, kn);
+            multiply_columns(&w, k, kn);
         }
     }
+    settle(g, &w.before, 0, UNIT);
     tile_end();
 }
 
@@ -307,26 +378,22 @@ static int choose_grid(const product *g, int64_t units, int threads)
 }
 
 /* Packs units of the left operand: all inner blocks, in the order in which they are used. */
-static void pack_units(const product *g, const part *p, int t, int threads)
+static void pack_units(const product *g, const region *p, int t, int threads)
 {
     int64_t from, to;
     cut(p->units, 1, t, threads, &from, &to);
-    const int64_t ks = even_cut(g->inner, KS);
-    for (int64_t k0 = 0; k0 < g->inner; k0 += ks) {
-        const int64_t ksn = min_i64(ks, g->inner - k0), kb = even_cut(ksn, KB);
-        for (int64_t k = k0; k < k0 + ksn; k += kb) {
-            const int64_t kn = min_i64(kb, k0 + ksn - k);
-            for (int64_t u = from; u < to; u++)
-                pack_unit(g, p->m0 + u * UNIT, min_i64(UNIT, p->rows - u * UNIT), k, kn,
-                          unit_at(g, p->units, u, k, kn));
-        }
+    for (int64_t k = 0; k < g->inner; k += KB) {
+        const int64_t kn = min_i64(KB, g->inner - k);
+        for (int64_t u = from; u < to; u++)
+            pack_unit(g, p->m0 + u * UNIT, min_i64(UNIT, p->rows - u * UNIT), k, kn,
+                      unit_at(g, p->units, u, k, kn));
     }
 }
 
 /* Rows [m0, m0 + rows). */
 static void product_rows(const product *g, int64_t m0, int64_t rows, int threads)
 {
-    const part all = {m0, rows, (rows + UNIT - 1) / UNIT, 0, 0, 0, 0};
+    const region all = {m0, rows, (rows + UNIT - 1) / UNIT, 0, 0, 0, 0};
     const int tm = choose_grid(g, all.units, threads), tn = threads / tm;
 #pragma omp parallel num_threads(threads)
     {
@@ -337,7 +404,7 @@ static void product_rows(const product *g, int64_t m0, int64_t rows, int threads
         }
 #pragma omp for schedule(static, 1)
         for (int t = 0; t < threads; t++) {
-            part p = all;
+            region p = all;
             cut(all.units, 1, t / tn, tm, &p.u0, &p.u1);
             cut(g->n, COLS, t % tn, tn, &p.n0, &p.n1);
             if (p.u0 < p.u1 && p.n0 < p.n1)

@@ -14,19 +14,62 @@
 enum { DIM = 1024, ROWS = 512, ROUNDS = 7 };
 
 /* Best of some rounds, in GFLOP/s. */
-static double measure(const nb_kernels *k, nb_queue *q, const float *a, const float *b, float *c)
+static double measure(const nb_kernels *k, nb_queue *q, nb_compute compute, const float *a,
+                      const float *b, float *c)
 {
     double best = 0;
     for (int i = 0; i < ROUNDS; i++) {
-        nb_matmul_args m = {q, ROWS, DIM, DIM,  a,     DIM,           1, b, DIM,
-                            1, c,    DIM, 1.0f, false, NB_COMPUTE_F32};
+        const nb_matmul_args m = {.q = q,
+                                  .m = ROWS,
+                                  .n = DIM,
+                                  .k = DIM,
+                                  .a = a,
+                                  .a_rs = DIM,
+                                  .a_cs = 1,
+                                  .b = b,
+                                  .b_rs = DIM,
+                                  .b_cs = 1,
+                                  .c = c,
+                                  .ldc = DIM,
+                                  .alpha = 1.0f,
+                                  .compute = compute};
         double t = nbi_clock();
         k->matmul(&m);
         t = nbi_clock() - t;
-        double rate = 2e-9 * ROWS * DIM * DIM / t;
+        const double rate = 2e-9 * ROWS * DIM * DIM / t;
         best = rate > best ? rate : best;
     }
     return best;
+}
+
+static void write_rate(nbi_json_writer *w, const char *key, double gflops)
+{
+    nbi_jw_key(w, key);
+    nbi_jw_i64(w, (int64_t)(gflops + 0.5));
+}
+
+/* Which of f32 and bf16 to compute in on this CPU, and what that rests on. */
+static void write_peaks(nbi_json_writer *w, unsigned flags, int threads)
+{
+    const double f32 = nb_peak_gflops(NB_PEAK_F32, threads);
+    const double dot = nb_peak_gflops(NB_PEAK_BF16_DOT, threads);
+    const double amx = nb_peak_gflops(NB_PEAK_AMX, threads);
+    nbi_jw_key(w, "register_peak_gflops");
+    nbi_jw_object(w);
+    write_rate(w, "f32", f32);
+    write_rate(w, "bf16_pairs", dot);
+    write_rate(w, "bf16_tiles", amx);
+    nbi_jw_object_end(w);
+    nbi_jw_key(w, "bf16_products");
+    if (flags & NB_CPU_AMX)
+        nbi_jw_str(w, "amx: tiles multiply faster than f32 and than pairs of bf16");
+    else if (flags & NB_CPU_AVX512BF16)
+        nbi_jw_str(w, dot > f32 ? "avx512bf16: pairs of bf16 multiply faster than f32"
+                                : "avx512bf16, although f32 multiplies as fast: asked for");
+    else
+        nbi_jw_str(w, dot > 0 ? "in f32 with rounded operands: pairs of bf16 are not used or no "
+                                "faster"
+                              : "in f32 with rounded operands: no instructions for bf16");
 }
 
 static nb_status measure_products(nbi_json_writer *w, const nb_kernels *k, nb_queue *q,
@@ -39,11 +82,11 @@ static nb_status measure_products(nbi_json_writer *w, const nb_kernels *k, nb_qu
     if (st == NB_OK) {
         for (size_t i = 0; i < n; i++)
             a[i] = b[i] = (float)(i % 251) / 251.0f - 0.5f;
-        double rate = measure(k, q, a, b, c), peak = nb_peak_gflops(q->threads);
         nbi_jw_key(w, "product_gflops");
-        nbi_jw_i64(w, (int64_t)(rate + 0.5));
-        nbi_jw_key(w, "register_peak_gflops");
-        nbi_jw_i64(w, (int64_t)(peak + 0.5));
+        nbi_jw_object(w);
+        write_rate(w, "f32", measure(k, q, NB_COMPUTE_F32, a, b, c));
+        write_rate(w, "bf16", measure(k, q, NB_COMPUTE_BF16, a, b, c));
+        nbi_jw_object_end(w);
     }
     nbi_free(a);
     nbi_free(b);
@@ -84,6 +127,7 @@ nb_status nb_doctor_report(nbi_json_writer *w, unsigned flags, int threads, nb_e
     nbi_jw_key(w, "memory_unused_mib"); /* without what caches would give back */
     nbi_jw_i64(w, (int64_t)sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE) / 1048576);
     write_kernels(w, &k);
+    write_peaks(w, flags, q->threads);
     nb_status st = measure_products(w, &k, q, err);
     nb_queue_close(&q);
     return st;

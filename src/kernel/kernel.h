@@ -56,6 +56,14 @@ typedef enum nb_cpu_flag {
 
 /* What this CPU and system offer (CPUID and XGETBV), 0 on other architectures. */
 unsigned nb_cpu_flags(void);
+/* Those of them worth using here: without dot products of bf16 pairs that are no faster than f32
+ * (measured where tiles do not replace them anyway). */
+unsigned nb_cpu_best_flags(void);
+/* Whether products in bf16 are faster than in f32 with these flags, or only rounded. */
+static inline bool nb_cpu_bf16_fast(unsigned flags)
+{
+    return flags & (NB_CPU_AVX512BF16 | NB_CPU_AMX);
+}
 /* "avx2 avx512 avx512bf16 amx" into buf; the CPU's brand string into brand (both NUL-terminated).
  */
 void nb_cpu_describe(unsigned flags, char buf[128], char brand[64]);

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* The machine's own limit: fused multiply-adds on registers alone. Products are judged by their
- * ratio to it, measured in the same process. */
+/* The machine's own limits: multiply-adds on registers alone, per kind of instruction. Products are
+ * judged by their ratio to them, measured in the same process. */
 #include "base/clock.h"
 #include "kernel/doctor.h"
+#include "kernel/variants.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <string.h>
 
-/* As many independent chains as hide the latency. */
+/* As many independent chains as hide the latency. Each runs n turns and returns something that
+ * depends on all of them. */
 __attribute__((target("avx512f"))) static float chains_avx512(long n)
 {
     __m512 acc[24], x = _mm512_set1_ps(0.999999f), y = _mm512_set1_ps(1e-7f);
@@ -42,30 +45,118 @@ __attribute__((target("avx2,fma"))) static float chains_avx2(long n)
     return s;
 }
 
-double nb_peak_gflops(int threads)
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) static float chains_bf16(long n)
+{
+    __m512 acc[24];
+    const __m512bh x = (__m512bh)_mm512_set1_epi16(0x3f00), y = (__m512bh)_mm512_set1_epi16(0x3880);
+    for (int i = 0; i < 24; i++)
+        acc[i] = _mm512_set1_ps((float)i);
+    for (long t = 0; t < n; t++) {
+#pragma GCC unroll 24
+        for (int i = 0; i < 24; i++)
+            acc[i] = _mm512_dpbf16_ps(acc[i], x, y);
+    }
+    float s = 0;
+    for (int i = 0; i < 24; i++)
+        s += _mm512_reduce_add_ps(acc[i]);
+    return s;
+}
+
+/* Four sums from two left and two right tiles, as a product keeps them. */
+__attribute__((target("amx-tile,amx-bf16"))) static float chains_amx(long n)
+{
+    struct {
+        unsigned char palette, start_row, reserved[14];
+        unsigned short row_bytes[16];
+        unsigned char rows[16];
+    } c;
+    float out[16 * 16];
+    memset(&c, 0, sizeof(c));
+    c.palette = 1;
+    for (int i = 0; i < 8; i++) {
+        c.row_bytes[i] = 64;
+        c.rows[i] = 16;
+    }
+    _tile_loadconfig(&c);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_zero(4);
+    _tile_zero(5);
+    _tile_zero(6);
+    _tile_zero(7);
+    for (long t = 0; t < n; t++) {
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, out, 64);
+    _tile_release();
+    return out[0];
+}
+
+typedef struct loop {
+    float (*run)(long n);
+    double flops; /* a turn */
+    long turns;   /* about a millisecond */
+} loop;
+
+static loop choose(nb_peak_kind kind, unsigned flags)
+{
+    const loop none = {0};
+    switch (kind) {
+    case NB_PEAK_F32:
+        if (flags & NB_CPU_AVX512)
+            return (loop){chains_avx512, 2.0 * 24 * 16, 200000};
+        return flags & NB_CPU_AVX2 ? (loop){chains_avx2, 2.0 * 12 * 8, 400000} : none;
+    case NB_PEAK_BF16_DOT:
+        return flags & NB_CPU_AVX512BF16 ? (loop){chains_bf16, 2.0 * 24 * 32, 100000} : none;
+    case NB_PEAK_AMX:
+        return (flags & NB_CPU_AMX) && nbi_tiles_allowed()
+                   ? (loop){chains_amx, 2.0 * 4 * 16 * 16 * 32, 40000}
+                   : none;
+    }
+    return none;
+}
+
+double nb_peak_gflops(nb_peak_kind kind, int threads)
 {
     enum { ROUNDS = 5 };
-    const long n = 1000000;
-    unsigned flags = nb_cpu_flags();
-    if (!(flags & NB_CPU_AVX2))
-        return 0;
-    bool wide = flags & NB_CPU_AVX512;
-    double flops = 2.0 * (wide ? 24 * 16 : 12 * 8) * (double)n * threads, best = 0;
-    for (int r = 0; r < ROUNDS; r++) {
+    double best = 0;
+    const loop l = choose(kind, nb_cpu_flags());
+    for (int r = 0; r < ROUNDS && l.run; r++) {
         float sum = 0; /* used below, so that the loops stay */
         double t = nbi_clock();
 #pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(+ : sum)
         for (int i = 0; i < threads; i++)
-            sum += wide ? chains_avx512(n) : chains_avx2(n);
+            sum += l.run(l.turns);
         t = nbi_clock() - t;
-        best = sum == sum && flops / t * 1e-9 > best ? flops / t * 1e-9 : best;
+        const double rate = l.flops * (double)l.turns * threads / t * 1e-9;
+        best = sum == sum && rate > best ? rate : best;
     }
     return best;
 }
-#else
-double nb_peak_gflops(int threads)
+
+unsigned nb_cpu_best_flags(void)
 {
+    const unsigned flags = nb_cpu_flags();
+    if (!(flags & NB_CPU_AVX512BF16) || (flags & NB_CPU_AMX))
+        return flags;
+    const bool fast = nb_peak_gflops(NB_PEAK_BF16_DOT, 1) > 1.2 * nb_peak_gflops(NB_PEAK_F32, 1);
+    return fast ? flags : flags & ~(unsigned)NB_CPU_AVX512BF16;
+}
+#else
+double nb_peak_gflops(nb_peak_kind kind, int threads)
+{
+    (void)kind;
     (void)threads;
     return 0;
+}
+
+unsigned nb_cpu_best_flags(void)
+{
+    return nb_cpu_flags();
 }
 #endif

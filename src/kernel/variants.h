@@ -14,5 +14,7 @@ NB_KERNEL_MAP(NB_KERNEL_DECLARE)
 
 /* Replaces entries of a table filled with reference versions. */
 void nbi_kernels_init_x86(nb_kernels *k, unsigned flags);
+/* Asks the system to save tile registers for this process; false where it refuses. */
+bool nbi_tiles_allowed(void);
 
 #endif

@@ -93,7 +93,7 @@ static const struct {
 
 nb_status nbi_cpumask_parse(const char *mask, unsigned *flags, nb_error *err)
 {
-    *flags = nb_cpu_flags();
+    *flags = nb_cpu_best_flags();
     if (!mask || !*mask || strcmp(mask, "all") == 0 || strcmp(mask, "auto") == 0)
         return NB_OK;
     unsigned allowed = 0;
@@ -110,7 +110,7 @@ nb_status nbi_cpumask_parse(const char *mask, unsigned *flags, nb_error *err)
         s += n;
         s += strspn(s, ", ");
     }
-    *flags &= allowed;
+    *flags = nb_cpu_flags() & allowed; /* asked for: also what is not worth it here */
     return NB_OK;
 }
 

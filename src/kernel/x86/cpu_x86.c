@@ -4,7 +4,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include "kernel/kernel.h"
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "kernel/variants.h"
 
 enum { XCR0_AVX = 0x6, XCR0_AVX512 = 0xe0, XCR0_AMX = 0x60000 };
 
@@ -40,6 +42,13 @@ unsigned nb_cpu_flags(void)
     if (amx && (flags & NB_CPU_AVX512BF16))
         flags |= NB_CPU_AMX;
     return flags;
+}
+
+/* arch_prctl, Linux 5.16. */
+bool nbi_tiles_allowed(void)
+{
+    enum { REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
 }
 
 void nb_cpu_describe(unsigned flags, char buf[128], char brand[64])

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The ladder of x86 instruction sets: later rungs replace entries of earlier ones. */
-#include <sys/syscall.h>
-#include <unistd.h>
 #include "kernel/variants.h"
 
 /* Operations instantiated per instruction set (the *_tmpl.h files). */
@@ -34,13 +32,6 @@
     X(attention)                                                                                   \
     X(attention_bwd)
 
-/* The system saves tile registers only for processes that ask (arch_prctl, Linux 5.16). */
-static bool ask_for_tiles(void)
-{
-    enum { REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18 };
-    return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
-}
-
 void nbi_kernels_init_x86(nb_kernels *k, unsigned flags)
 {
 #define NB_X86_AVX2(member)                                                                        \
@@ -64,7 +55,7 @@ void nbi_kernels_init_x86(nb_kernels *k, unsigned flags)
     if (flags & NB_CPU_AVX512BF16) {
         NB_X86_BF16_MAP(NB_X86_AVX512BF16)
     }
-    if ((flags & NB_CPU_AMX) && ask_for_tiles()) {
+    if ((flags & NB_CPU_AMX) && nbi_tiles_allowed()) {
         NB_X86_BF16_MAP(NB_X86_AMX)
     }
 }

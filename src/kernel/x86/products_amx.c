@@ -31,32 +31,41 @@ static void tile_end(void)
 
 enum { SUM_BYTES = COLS * 4, SUM_TILE = SIDE * COLS };
 
-/* Tiles 0 to 3 sum, 4 and 5 are the left operand, 6 and 7 the right one. */
-static void multiply(const unsigned char *a, const unsigned char *b, int64_t chunks, int64_t rows,
-                     int64_t cols, float *sum, bool add)
+/* The step of both loops of multiply that does not touch tiles. */
+NBI_INLINE void beside(const product *g, const block *before, int64_t from, int64_t rows,
+                       const unsigned char *ahead, int lines)
 {
-    (void)cols;
+    for (int i = 0; i < lines; i++)
+        _mm_prefetch((const char *)ahead + i * LINE_BYTES, _MM_HINT_T1);
+    settle(g, before, from, from + rows);
+}
+
+/* Tiles 0 to 3 sum, 4 and 5 are the left operand, 6 and 7 the right one. Tiles do not wait for the
+ * block before, so its sums move while they multiply. */
+static void multiply(const product *g, const unsigned char *a, const unsigned char *b,
+                     int64_t chunks, const block *now, const block *before,
+                     const unsigned char *ahead, int lines)
+{
+    const int64_t per = (UNIT + chunks - 1) / chunks;
+    float *part = now->part;
+    int64_t done = 0;
     __asm__ volatile("" ::: "memory"); /* the compiler does not see what tiles read */
-    if (add) {
-        _tile_loadd(0, sum, SUM_BYTES);
-        _tile_loadd(1, sum + SIDE, SUM_BYTES);
-        _tile_loadd(2, sum + SUM_TILE, SUM_BYTES);
-        _tile_loadd(3, sum + SUM_TILE + SIDE, SUM_BYTES);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
-    if (rows <= SIDE) {
+    _tile_zero(0);
+    _tile_zero(1);
+    if (now->rows <= SIDE) {
         for (; chunks > 0; chunks--, a += 2 * SQUARE_BYTES, b += 2 * SQUARE_BYTES) {
             _tile_loadd(4, a, LINE_BYTES);
             _tile_loadd(6, b, LINE_BYTES);
             _tile_dpbf16ps(0, 4, 6);
             _tile_loadd(7, b + SQUARE_BYTES, LINE_BYTES);
             _tile_dpbf16ps(1, 4, 7);
+            beside(g, before, done, per, ahead, lines);
+            done += per;
+            ahead += lines * LINE_BYTES;
         }
     } else {
+        _tile_zero(2);
+        _tile_zero(3);
         for (; chunks > 0; chunks--, a += 2 * SQUARE_BYTES, b += 2 * SQUARE_BYTES) {
             _tile_loadd(4, a, LINE_BYTES);
             _tile_loadd(6, b, LINE_BYTES);
@@ -66,12 +75,13 @@ static void multiply(const unsigned char *a, const unsigned char *b, int64_t chu
             _tile_loadd(5, a + SQUARE_BYTES, LINE_BYTES);
             _tile_dpbf16ps(2, 5, 6);
             _tile_dpbf16ps(3, 5, 7);
+            beside(g, before, done, per, ahead, lines);
+            done += per;
+            ahead += lines * LINE_BYTES;
         }
+        _tile_stored(2, part + SUM_TILE, SUM_BYTES);
+        _tile_stored(3, part + SUM_TILE + SIDE, SUM_BYTES);
     }
-    _tile_stored(0, sum, SUM_BYTES);
-    _tile_stored(1, sum + SIDE, SUM_BYTES);
-    if (rows > SIDE) {
-        _tile_stored(2, sum + SUM_TILE, SUM_BYTES);
-        _tile_stored(3, sum + SUM_TILE + SIDE, SUM_BYTES);
-    }
+    _tile_stored(0, part, SUM_BYTES);
+    _tile_stored(1, part + SIDE, SUM_BYTES);
 }

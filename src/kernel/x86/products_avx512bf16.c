@@ -12,14 +12,14 @@ static void tile_begin(void) {}
 static void tile_end(void) {}
 
 NBI_INLINE void multiply_rows(const int rows, const int halves, const unsigned char *a,
-                              const unsigned char *b, int64_t chunks, float *sum, bool add)
+                              const unsigned char *b, int64_t chunks, float *part)
 {
     __m512 acc[UNIT][2];
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
         for (int h = 0; h < halves; h++)
-            acc[i][h] = add ? _mm512_load_ps(sum + i * COLS + h * SIDE) : _mm512_setzero_ps();
+            acc[i][h] = _mm512_setzero_ps();
     for (; chunks > 0; chunks--, a += UNIT * LINE_BYTES, b += 2 * SQUARE_BYTES) {
         for (int p = 0; p < SIDE; p++) {
             const __m512bh b0 = (__m512bh)_mm512_load_si512(b + p * LINE_BYTES);
@@ -40,21 +40,25 @@ NBI_INLINE void multiply_rows(const int rows, const int halves, const unsigned c
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
         for (int h = 0; h < halves; h++)
-            _mm512_store_ps(sum + i * COLS + h * SIDE, acc[i][h]);
+            _mm512_store_ps(part + i * COLS + h * SIDE, acc[i][h]);
 }
 
-static void multiply(const unsigned char *a, const unsigned char *b, int64_t chunks, int64_t rows,
-                     int64_t cols, float *sum, bool add)
+static void multiply(const product *g, const unsigned char *a, const unsigned char *b,
+                     int64_t chunks, const block *now, const block *before,
+                     const unsigned char *ahead, int lines)
 {
-    const bool wide = cols > SIDE;
+    (void)ahead;
+    (void)lines;
+    settle(g, before, 0, UNIT);
+    const bool wide = now->cols > SIDE;
 #define NBI_ROWS(n)                                                                                \
     case n:                                                                                        \
         if (wide)                                                                                  \
-            multiply_rows(n, 2, a, b, chunks, sum, add);                                           \
+            multiply_rows(n, 2, a, b, chunks, now->part);                                          \
         else                                                                                       \
-            multiply_rows(n, 1, a, b, chunks, sum, add);                                           \
+            multiply_rows(n, 1, a, b, chunks, now->part);                                          \
         break;
-    switch (rows) {
+    switch (now->rows) {
         NBI_ROWS(1)
         NBI_ROWS(2)
         NBI_ROWS(3)

@@ -31,14 +31,15 @@ typedef struct query_tile {
     int64_t offset; /* key position of query 0 of the segment */
 } query_tile;
 
+/* (No division where it is not needed: these run for every row.) */
 static inline int64_t tile_query(const query_tile *t, int64_t r)
 {
-    return t->s->q_row0 + t->i0 + r / t->together;
+    return t->s->q_row0 + t->i0 + (t->together == 1 ? r : r / t->together);
 }
 
 static inline int64_t tile_head(const query_tile *t, int64_t r)
 {
-    return t->head + r % t->together;
+    return t->head + (t->together == 1 ? 0 : r % t->together);
 }
 
 /* How a segment is cut: queries and heads a tile takes at once (`stack`: more than one head if the

@@ -15,7 +15,7 @@
 
 /* KEYS of a block; SET query tiles share its packed keys; a head has PAD values at most. While n
  * keys of a strip are at work, every PACE keys a piece of a product is done. */
-enum { KEYS = 128, SET = 8, PAD = PMAX, STRIP = 32, KEY_TILES = KEYS / TILE_INNER, PACE = 16 };
+enum { KEYS = 96, SET = 8, PAD = PMAX, STRIP = 32, KEY_TILES = KEYS / TILE_INNER, PACE = 16 };
 _Static_assert(NBI_W == (int)TILE_ROWS && (int)STRIP == (int)TILE_INNER, "a lane is a query");
 
 #define LOG2E 1.44269504f
@@ -25,7 +25,7 @@ _Static_assert(NBI_W == (int)TILE_ROWS && (int)STRIP == (int)TILE_INNER, "a lane
 typedef struct tile_work {
     query_tile t;
     uint16_t *q;      /* columns of B */
-    float *o;         /* [p][TQ] */
+    float *o;         /* a strip after the other, [p][STRIP] each */
     float *top, *sum; /* [TQ] maximum (times log2 e) and sum of powers */
 } tile_work;
 
@@ -171,7 +171,7 @@ static void scale_lanes(float *o, int64_t p, vf keep)
     if (_mm512_cmp_ps_mask((__m512)keep, _mm512_set1_ps(1.0f), _CMP_NEQ_UQ) == 0)
         return;
     for (int64_t c = 0; c < p; c++)
-        vf_store(o + c * TQ, vf_load(o + c * TQ) * keep);
+        vf_store(o + c * STRIP, vf_load(o + c * STRIP) * keep);
 }
 
 /* Keys j0.. , packed as rows and, the values, as inner index of A. */
@@ -233,9 +233,9 @@ static void attend_now(pipeline *l, int turn)
     }
     queue_drain(&l->q);
     for (int g = 0; g < nt; g++)
-        scale_lanes(w->o + x->r0 + g * NBI_W, p, keep[g]);
+        scale_lanes(w->o + x->r0 * p + g * NBI_W, p, keep[g]);
     const tile_product sums = {p / TILE_ROWS, nt,        x->n / TILE_INNER, x->b.v, KEY_TILES,
-                               l->p[turn],    KEY_TILES, w->o + x->r0,      TQ,     true};
+                               l->p[turn],    KEY_TILES, w->o + x->r0 * p,  STRIP,  true};
     if (some && !x->b.finite)
         multiply_seen(&sums, false);
     else
@@ -260,23 +260,26 @@ static void attend_next(pipeline *l, const strip *x)
     l->turn = 1 - l->turn;
 }
 
-/* Rows of the tile in `to` = o[c][r] * factor[r]; o [p][lanes]. */
-static void write_lanes(const query_tile *t, const float *o, int64_t lanes, const float *factor,
-                        void *to, int64_t ld)
+/* Rows of the tile in `to` = o * factor, o a strip after the other, [padded p][STRIP] each. */
+static void write_lanes(const query_tile *t, const float *o, const float *factor, void *to,
+                        int64_t ld)
 {
-    const int64_t p = t->a->p;
+    const int64_t p = t->a->p, all = padded(t->a);
     for (int64_t r0 = 0; r0 < t->n; r0 += NBI_W) {
         const vf f = vf_load(factor + r0);
         const int64_t rows = min_i64(NBI_W, t->n - r0);
+        const float *lanes = o + r0 / STRIP * STRIP * all + r0 % STRIP;
+        uint16_t *row[NBI_W];
+        for (int64_t i = 0; i < rows; i++)
+            row[i] = (uint16_t *)to + tile_query(t, r0 + i) * ld + tile_head(t, r0 + i) * p;
         for (int64_t c = 0; c < p; c += NBI_W) {
             vf x[NBI_W];
+#pragma GCC unroll 16
             for (int64_t i = 0; i < NBI_W; i++)
-                x[i] = vf_load(o + (c + i) * lanes + r0) * f;
+                x[i] = vf_load(lanes + (c + i) * STRIP) * f;
             transpose(x);
             for (int64_t i = 0; i < rows; i++)
-                vf_store_bf16_n((uint16_t *)to + tile_query(t, r0 + i) * ld +
-                                    tile_head(t, r0 + i) * p + c,
-                                x[i], (int)min_i64(NBI_W, p - c));
+                vf_store_bf16_n(row[i] + c, x[i], (int)min_i64(NBI_W, p - c));
         }
     }
 }
@@ -305,7 +308,7 @@ static void finish_tile(const tile_work *w)
     float inverse[TQ];
     for (int i = 0; i < TQ; i++)
         inverse[i] = 1.0f / w->sum[i];
-    write_lanes(&w->t, w->o, TQ, inverse, a->out, a->ldo);
+    write_lanes(&w->t, w->o, inverse, a->out, a->ldo);
     for (int64_t r = 0; r < w->t.n && a->lse; r++)
         a->lse[tile_query(&w->t, r) * a->heads + tile_head(&w->t, r)] =
             w->top[r] * LN2 + logf(w->sum[r]);

@@ -181,7 +181,7 @@ __attribute__((noinline)) static void multiply_seen(const tile_product *t, bool 
 /* Products that wait to be done in pieces between other work: tiles and vectors then run at once.
  */
 typedef struct product_queue {
-    tile_product t[4];
+    tile_product t[2 * ROW_MAX / TILE_INNER];
     int first, n;
     int64_t i, j;
 } product_queue;

@@ -30,6 +30,7 @@
 typedef float vf __attribute__((vector_size(4 * NBI_W)));
 typedef int32_t vi __attribute__((vector_size(4 * NBI_W)));
 typedef uint32_t vu __attribute__((vector_size(4 * NBI_W)));
+typedef uint64_t vq __attribute__((vector_size(4 * NBI_W)));
 typedef float vf_mem __attribute__((vector_size(4 * NBI_W), aligned(4), may_alias));
 typedef double vd __attribute__((vector_size(4 * NBI_W)));
 
@@ -133,13 +134,15 @@ NBI_INLINE vf vf_sqrt(vf x)
 {
     return (vf)_mm512_sqrt_ps((__m512)x);
 }
-/* Upper halves of the 64-bit products. */
-NBI_INLINE vu vu_mul_high(vu a, uint32_t b)
+/* Products of the lower halves of 64-bit lanes. */
+NBI_INLINE vq vq_mul_low(vq a, vq b)
 {
-    const __m512i x = (__m512i)a, y = _mm512_set1_epi32((int)b);
-    const __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(x, y), 32);
-    const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(x, 32), y);
-    return (vu)_mm512_mask_blend_epi32(0xaaaa, even, odd);
+    return (vq)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+}
+/* x where a >= b, else 0. */
+NBI_INLINE vf vf_where_ge(vu a, vu b, vf x)
+{
+    return (vf)_mm512_maskz_mov_ps(_mm512_cmpge_epu32_mask((__m512i)a, (__m512i)b), (__m512)x);
 }
 /* The lower and the upper half of the lanes, widened. */
 NBI_INLINE vd vd_low(vf v)
@@ -267,12 +270,9 @@ NBI_INLINE vf vf_sqrt(vf x)
 {
     return (vf)_mm256_sqrt_ps((__m256)x);
 }
-NBI_INLINE vu vu_mul_high(vu a, uint32_t b)
+NBI_INLINE vq vq_mul_low(vq a, vq b)
 {
-    const __m256i x = (__m256i)a, y = _mm256_set1_epi32((int)b);
-    const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(x, y), 32);
-    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), y);
-    return (vu)_mm256_blend_epi32(even, odd, 0xaa);
+    return (vq)_mm256_mul_epu32((__m256i)a, (__m256i)b);
 }
 NBI_INLINE vd vd_low(vf v)
 {
@@ -367,11 +367,9 @@ NBI_INLINE vf vf_sqrt(vf x)
         x[i] = __builtin_sqrtf(x[i]);
     return x;
 }
-NBI_INLINE vu vu_mul_high(vu a, uint32_t b)
+NBI_INLINE vq vq_mul_low(vq a, vq b)
 {
-    for (int i = 0; i < NBI_W; i++)
-        a[i] = (uint32_t)((uint64_t)a[i] * b >> 32);
-    return a;
+    return (a & 0xffffffffu) * (b & 0xffffffffu);
 }
 NBI_INLINE vd vd_low(vf v)
 {
@@ -400,6 +398,10 @@ NBI_INLINE vf vf_min(vf a, vf b)
 #endif
 
 #if NBI_W != 16
+NBI_INLINE vf vf_where_ge(vu a, vu b, vf x)
+{
+    return (vf)((vi)x & (a >= b));
+}
 NBI_INLINE vf vf_load_bf16_n(const uint16_t *p, int n)
 {
     uint16_t t[NBI_W] = {0};

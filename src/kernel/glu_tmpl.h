@@ -7,7 +7,7 @@
 #include "kernel/vec_typed.h"
 #include "kernel/vecmath.h"
 
-enum { SPAN = 4096 }; /* elements one task takes */
+enum { AHEAD = 1024, SPAN = 4096 }; /* elements one task takes */
 
 #define NBI_GELU_C 0.797884561f /* sqrt(2/pi) */
 #define NBI_GELU_K 0.044715f
@@ -27,11 +27,9 @@ NBI_INLINE void activate(const nb_act act, vf g, vf *value, vf *slope)
         *value = g * s;
         *slope = vf_fma(*value * (1.0f - s), du, s);
     } else {
-        for (int i = 0; i < NBI_W; i++) {
-            float phi = 0.5f * erfcf(-g[i] * 0.707106781f);
-            (*value)[i] = g[i] * phi;
-            (*slope)[i] = phi + g[i] * 0.398942280f * expf(-0.5f * g[i] * g[i]);
-        }
+        vf bell, phi = vf_normal(g, &bell);
+        *value = g * phi;
+        *slope = vf_fma(g * 0.398942280f, bell, phi);
     }
 }
 
@@ -44,6 +42,8 @@ NBI_INLINE vf glu_of(const nb_act act, vf g, vf u)
 
 NBI_INLINE void glu_pair(const nb_act act, const nb_glu_args *a, const nb_dtype T, int64_t i)
 {
+    prefetch_pair(a->g, T, i + AHEAD);
+    prefetch_pair(a->u, T, i + AHEAD);
     const vf2 g = vf2_load_t(a->g, T, i), u = vf2_load_t(a->u, T, i);
     vf2_store_t(a->h, T, i, (vf2){glu_of(act, g.a, u.a), glu_of(act, g.b, u.b)});
 }
@@ -68,6 +68,9 @@ NBI_INLINE glu_grads glu_bwd_of(const nb_act act, vf g, vf u, vf dh)
 NBI_INLINE void glu_bwd_pair(const nb_act act, const nb_glu_bwd_args *a, const bool want_h,
                              const nb_dtype T, int64_t i)
 {
+    prefetch_pair(a->g, T, i + AHEAD);
+    prefetch_pair(a->u, T, i + AHEAD);
+    prefetch_pair(a->dh, T, i + AHEAD);
     const vf2 g = vf2_load_t(a->g, T, i), u = vf2_load_t(a->u, T, i), d = vf2_load_t(a->dh, T, i);
     const glu_grads x = glu_bwd_of(act, g.a, u.a, d.a), y = glu_bwd_of(act, g.b, u.b, d.b);
     vf2_store_t(a->dg, T, i, (vf2){x.dg, y.dg});

@@ -27,14 +27,6 @@ NBI_INLINE void add_square(vd sum[2], const void *x, const nb_dtype X, int64_t i
     vd_add_mul(sum, v, v);
 }
 
-/* Fetches the cache lines of 2 NBI_W elements. */
-NBI_INLINE void prefetch_pair(const void *p, const nb_dtype t, int64_t i)
-{
-    const char *c = (const char *)p + i * (t == NB_DT_BF16 ? 2 : 4);
-    for (int64_t b = 0; b < 2 * NBI_W * (t == NB_DT_BF16 ? 2 : 4); b += 64)
-        __builtin_prefetch(c + b);
-}
-
 typedef struct norm_row {
     const void *x, *next;
     void *y;

@@ -105,6 +105,14 @@ NBI_INLINE void vf2_store_ordered(void *p, const nb_dtype t, int64_t i, vf2 v)
     }
 }
 
+/* Fetches the cache lines of 2 NBI_W elements. */
+NBI_INLINE void prefetch_pair(const void *p, const nb_dtype t, int64_t i)
+{
+    const char *c = (const char *)p + i * (t == NB_DT_BF16 ? 2 : 4);
+    for (int64_t b = 0; b < 2 * NBI_W * (t == NB_DT_BF16 ? 2 : 4); b += 64)
+        __builtin_prefetch(c + b);
+}
+
 /* As NBI_EACH_VECTOR, with pair(..., i) for each 2 NBI_W elements as long as there are as many. */
 #define NBI_EACH_PAIR(from, to, pair, body, ...)                                                   \
     do {                                                                                           \

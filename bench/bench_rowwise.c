@@ -86,6 +86,24 @@ static double bytes_rmsnorm(const setting *s)
     return hidden(s) * (4 + act_size(s));
 }
 
+/* With the residual stream copied in the same pass, and in one of its own. */
+static void run_rmsnorm_copy(const setting *s)
+{
+    s->k->rmsnorm(&(nb_rmsnorm_args){s->q, s->rows, s->s.d, s->b[0], s->w, 0.0f, 1e-5f, s->b[1],
+                                     s->rstd, NB_DT_F32, s->act, s->b[2]});
+}
+
+static void run_rmsnorm_axpy(const setting *s)
+{
+    run_rmsnorm(s);
+    s->k->axpy(&(nb_axpy_args){s->q, hidden_n(s), 1.0f, s->b[0], s->b[2], false});
+}
+
+static double bytes_rmsnorm_copy(const setting *s)
+{
+    return hidden(s) * (8 + act_size(s));
+}
+
 static void run_rmsnorm_bwd(const setting *s)
 {
     s->k->rmsnorm_bwd(&(nb_rmsnorm_bwd_args){s->q, s->rows, s->s.d, s->b[0], s->w, s->rstd, s->b[1],
@@ -298,6 +316,10 @@ static int64_t zero_n(const setting *s)
 
 static const operation operations[] = {
     {"rmsnorm", run_rmsnorm, bytes_rmsnorm, 1, hidden_n, .residual = true},
+    {"rmsnorm + copy", run_rmsnorm_copy, bytes_rmsnorm_copy, 2, hidden_n, .out_f32 = true,
+     .residual = true},
+    {"rmsnorm, axpy", run_rmsnorm_axpy, bytes_rmsnorm_copy, 2, hidden_n, .out_f32 = true,
+     .residual = true},
     {"rmsnorm_bwd", run_rmsnorm_bwd, bytes_rmsnorm_bwd, 2, hidden_n, .out_f32 = true,
      .changes = true, .residual = true},
     {"rmsnorm_bwd dw", run_rmsnorm_dw, bytes_rmsnorm_bwd, 3, d_n, .out_f32 = true, .changes = true,

@@ -30,26 +30,32 @@ NBI_INLINE void add_square(vd sum[2], const void *x, const nb_dtype X, int64_t i
 typedef struct norm_row {
     const void *x, *next;
     void *y;
+    float *copy;
     const float *w;
     vf rstd, offset;
 } norm_row;
 
-NBI_INLINE vf norm_of(const norm_row *n, const nb_dtype X, int64_t i, int l)
+NBI_INLINE vf norm_of(const norm_row *n, const nb_dtype X, const bool copy, int64_t i, int l)
 {
-    const vf w = vf_load_t(n->w, NB_DT_F32, i, l) + n->offset;
-    return vf_load_t(n->x, X, i, l) * n->rstd * w;
+    const vf w = vf_load_t(n->w, NB_DT_F32, i, l) + n->offset, x = vf_load_t(n->x, X, i, l);
+    if (copy)
+        vf_store_t(n->copy, NB_DT_F32, i, x, l);
+    return x * n->rstd * w;
 }
 
-NBI_INLINE void norm_vector(const norm_row *n, const nb_dtype X, const nb_dtype Y, int64_t i, int l)
+NBI_INLINE void norm_vector(const norm_row *n, const nb_dtype X, const nb_dtype Y, const bool copy,
+                            int64_t i, int l)
 {
-    vf_store_t(n->y, Y, i, norm_of(n, X, i, l), l);
+    vf_store_t(n->y, Y, i, norm_of(n, X, copy, i, l), l);
 }
 
 /* The next row is fetched meanwhile: its sum of squares comes before anything else of it. */
-NBI_INLINE void norm_pair(const norm_row *n, const nb_dtype X, const nb_dtype Y, int64_t i)
+NBI_INLINE void norm_pair(const norm_row *n, const nb_dtype X, const nb_dtype Y, const bool copy,
+                          int64_t i)
 {
     prefetch_pair(n->next, X, i);
-    vf2_store_ordered(n->y, Y, i, (vf2){norm_of(n, X, i, NBI_W), norm_of(n, X, i + NBI_W, NBI_W)});
+    vf2_store_ordered(n->y, Y, i,
+                      (vf2){norm_of(n, X, copy, i, NBI_W), norm_of(n, X, copy, i + NBI_W, NBI_W)});
 }
 
 NBI_INLINE void norm_row_typed(const nb_rmsnorm_args *a, const nb_dtype X, const nb_dtype Y,
@@ -62,10 +68,14 @@ NBI_INLINE void norm_row_typed(const nb_rmsnorm_args *a, const nb_dtype X, const
     const norm_row n = {.x = x,
                         .next = nb_elem(x, X, r + 1 < a->rows ? a->d : 0),
                         .y = nb_elem(a->y, Y, r * a->d),
+                        .copy = a->copy ? a->copy + r * a->d : NULL,
                         .w = a->w,
                         .rstd = vf_set1(rstd),
                         .offset = vf_set1(a->w_offset)};
-    NBI_EACH_PAIR(0, a->d, norm_pair, norm_vector, &n, X, Y);
+    if (a->copy)
+        NBI_EACH_PAIR(0, a->d, norm_pair, norm_vector, &n, X, Y, true);
+    else
+        NBI_EACH_PAIR(0, a->d, norm_pair, norm_vector, &n, X, Y, false);
     if (a->rstd)
         a->rstd[r] = rstd;
 }
@@ -73,6 +83,7 @@ NBI_INLINE void norm_row_typed(const nb_rmsnorm_args *a, const nb_dtype X, const
 void NBI_ISA(rmsnorm)(const nb_rmsnorm_args *a)
 {
     assert(a->x != a->y || a->x_dtype == a->y_dtype);
+    assert(!a->copy || (a->copy != a->x && a->copy != a->y));
 #pragma omp parallel for num_threads(nb_queue_threads(a->q, a->rows * a->d)) schedule(static)
     for (int64_t r = 0; r < a->rows; r++)
         NBI_FOR_DTYPE(a->x_dtype, X, NBI_FOR_DTYPE(a->y_dtype, Y, norm_row_typed(a, X, Y, r)));

@@ -13,7 +13,8 @@
 
 /* y[i,:] = x[i,:] * rstd[i] * (w + w_offset), rstd[i] = 1/sqrt(mean(x[i,:]^2) + eps)   (RMSNorm,
  * Zhang & Sennrich 2019). x, y [rows, d]; w [d]; rstd [rows], may be NULL. y may be x of
- * the same dtype. The sum of squares is taken in f64. */
+ * the same dtype. The sum of squares is taken in f64. copy [rows, d] f32 (NULL: none) gets x
+ * itself, for what is added to it to stand beside x; it is neither x nor y. */
 typedef struct nb_rmsnorm_args {
     nb_queue *q;
     int64_t rows, d;
@@ -23,6 +24,7 @@ typedef struct nb_rmsnorm_args {
     void *y;
     float *rstd;
     nb_dtype x_dtype, y_dtype;
+    float *copy;
 } nb_rmsnorm_args;
 typedef void nb_rmsnorm_fn(const nb_rmsnorm_args *a);
 

@@ -40,8 +40,16 @@ static void rmsnorm_case(nbt_level *l, int64_t rows, int64_t d, nb_dtype X, nb_d
     nb_rmsnorm_args a = {l->q, rows, d, x, w, 0.5f, 1e-6f, want, rs};
     l->k.rmsnorm(&a);
     nbt_typed tx = nbt_typed_of(x, n, X), ty = nbt_typed_of(want, n, Y);
+    nbt_typed copy = nbt_typed_of(want, n, NB_DT_F32);
     nb_rmsnorm_args b = {l->q, rows, d, tx.p, w, 0.5f, 1e-6f, place ? tx.p : ty.p, rs2, X, Y};
     l->k.rmsnorm(&b);
+    if (!place) { /* once more, with a copy of x */
+        b.copy = copy.p;
+        memset(ty.p, 0x11, (size_t)n * nb_dtype_size(Y));
+        l->k.rmsnorm(&b);
+        nbt_typed_equal("copy", &copy, x);
+    }
+    nbt_typed_free(&copy);
     nbt_typed_equal("rmsnorm", place ? &tx : &ty, want);
     nbt_typed trs = nbt_typed_of(rs2, rows, NB_DT_F32);
     nbt_typed_equal("rstd", &trs, rs);

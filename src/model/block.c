@@ -53,25 +53,13 @@ static nb_mlp mlp_part(const nb_model *m, int64_t i)
     return (nb_mlp){.gate = &b->gate, .up = &b->up, .down = &b->down, .act = m->config.act};
 }
 
-static void copy_rows(const nb_model *m, const nb_pass *p, const float *from, float *to)
-{
-    if (from != to)
-        p->exec->k.axpy(&(nb_axpy_args){.q = p->exec->q,
-                                        .n = p->batch->m * m->config.hidden,
-                                        .alpha = 1.0f,
-                                        .x = from,
-                                        .y = to,
-                                        .accumulate = false});
-}
-
 /* Up to `mid`: norm, attention, residual. */
 static void attn_forward(const nb_model *m, int64_t i, const nb_pass *p, const nb_block_acts *a,
                          void *normed)
 {
     nb_norm norm = attn_norm(m, i, p->act);
     nb_attn attn = attn_part(m, i, p->act);
-    nb_norm_forward(&norm, p->exec, p->batch->m, a->x, normed, a->attn_rstd);
-    copy_rows(m, p, a->x, a->mid);
+    nb_norm_forward_copy(&norm, p->exec, p->batch->m, a->x, normed, a->attn_rstd, a->mid);
     nb_attn_forward(&attn, p, &a->attn, normed, a->mid);
 }
 
@@ -81,8 +69,7 @@ void nbi_block_forward(const nb_model *m, int64_t i, const nb_pass *p, const nb_
     attn_forward(m, i, p, a, normed);
     nb_norm norm = mlp_norm(m, i, p->act);
     nb_mlp mlp = mlp_part(m, i);
-    nb_norm_forward(&norm, p->exec, p->batch->m, a->mid, normed, a->mlp_rstd);
-    copy_rows(m, p, a->mid, a->out);
+    nb_norm_forward_copy(&norm, p->exec, p->batch->m, a->mid, normed, a->mlp_rstd, a->out);
     nb_mlp_forward(&mlp, p, &a->mlp, normed, a->out);
 }
 

@@ -37,11 +37,13 @@ static nb_site_call head_call(const nb_model *m, const nb_batch *b, int64_t row0
                           .training = training};
 }
 
-/* Gradients of one chunk: logits hold those of the logits. */
+/* Gradients of one chunk: logits hold those of the logits, in bf16 where products round them. */
 static void head_backward(nb_model *m, nb_workspace *ws, nb_site_call *c, bool below)
 {
     const nb_head_buffers *h = &ws->head;
     c->dy = h->logits;
+    c->dy_dtype = ws->act;
+    c->ldy = ws->act == NB_DT_BF16 ? 2 * m->config.vocab : m->config.vocab;
     c->dx = below ? h->dx : NULL;
     nb_linear_backward(&m->head, c, false);
     if (below) /* each row comes once: this puts the rows where they belong */
@@ -87,7 +89,8 @@ static void loss_chunk(nb_model *m, nb_workspace *ws, const nb_batch *b, int64_t
                                                      .grad_scale = (float)grad_scale,
                                                      .want_grad = want_grad,
                                                      .nll = h->nll + row0,
-                                                     .hit = h->hit + row0});
+                                                     .hit = h->hit + row0,
+                                                     .grad_dtype = ws->act});
     if (want_grad)
         head_backward(m, ws, &call, below);
 }

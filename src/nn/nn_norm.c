@@ -4,6 +4,12 @@
 void nb_norm_forward(const nb_norm *n, const nb_exec *exec, int64_t rows, const void *x, void *y,
                      float *rstd)
 {
+    nb_norm_forward_copy(n, exec, rows, x, y, rstd, NULL);
+}
+
+void nb_norm_forward_copy(const nb_norm *n, const nb_exec *exec, int64_t rows, const void *x,
+                          void *y, float *rstd, float *copy)
+{
     exec->k.rmsnorm(&(nb_rmsnorm_args){.q = exec->q,
                                        .rows = rows,
                                        .d = n->d,
@@ -14,7 +20,8 @@ void nb_norm_forward(const nb_norm *n, const nb_exec *exec, int64_t rows, const 
                                        .y = y,
                                        .rstd = rstd,
                                        .x_dtype = n->dtype,
-                                       .y_dtype = n->y_dtype});
+                                       .y_dtype = n->y_dtype,
+                                       .copy = copy == x ? NULL : copy});
 }
 
 void nb_norm_backward(const nb_norm *n, const nb_exec *exec, int64_t rows, const void *x,

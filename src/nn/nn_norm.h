@@ -18,6 +18,9 @@ typedef struct nb_norm {
  * may be NULL. */
 void nb_norm_forward(const nb_norm *n, const nb_exec *exec, int64_t rows, const void *x, void *y,
                      float *rstd);
+/* The same; copy[rows, d] gets x as f32 in the same pass. copy may be x when x is f32. */
+void nb_norm_forward_copy(const nb_norm *n, const nb_exec *exec, int64_t rows, const void *x,
+                          void *y, float *rstd, float *copy);
 /* dx[rows, d] (= or +=) gradient of x, the forward input; dx may be dy when not accumulating. */
 void nb_norm_backward(const nb_norm *n, const nb_exec *exec, int64_t rows, const void *x,
                       const float *rstd, const void *dy, void *dx, bool accumulate);

@@ -161,6 +161,10 @@ NBI_INLINE void load_pairs(const source *s, int64_t r0, int64_t rows, int64_t k0
 #pragma GCC unroll 16
     for (int p = 0; p < SIDE; p++) {
         const int64_t k = 2 * p;
+        if (dtype == NB_DT_F32 && n == CHUNK) { /* as in pack_wide */
+            _mm_prefetch(at(s, r0 + 2 * SIDE, k0 + k), _MM_HINT_T1);
+            _mm_prefetch(at(s, r0 + 2 * SIDE, k0 + k + 1), _MM_HINT_T1);
+        }
         t[p] = k >= n ? _mm512_setzero_si512()
                       : load_pair(at(s, r0, k0 + k), k + 1 < n ? at(s, r0, k0 + k + 1) : NULL,
                                   dtype, rows, scale);
@@ -261,6 +265,10 @@ NBI_OUTLINE void pack_wide(const source *s, int64_t r0, int64_t k0, bool pairs, 
     for (int p = 0; p < SIDE; p++) {
         const __m512i a = _mm512_loadu_si512(at(s, r0, k0 + 2 * p));
         const __m512i b = _mm512_loadu_si512(at(s, r0, k0 + 2 * p + 1));
+        if (!pairs) { /* the next lines: too far apart for the hardware to foresee */
+            _mm_prefetch(at(s, r0 + 2 * SIDE, k0 + 2 * p), _MM_HINT_T1);
+            _mm_prefetch(at(s, r0 + 2 * SIDE, k0 + 2 * p + 1), _MM_HINT_T1);
+        }
         t[p] = _mm512_permutex2var_epi16(a, low, b);
         u[p] = _mm512_permutex2var_epi16(a, high, b);
     }

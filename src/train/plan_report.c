@@ -20,7 +20,9 @@ static const char *method_text(nb_method m)
 /* The tags in the words of the table. */
 static const char *tag_name(int t)
 {
-    return t == NBI_MEM_SCALES ? "statistics" : t == NBI_MEM_OTHER ? "process" : nbi_memtag_text(t);
+    return t == NBI_MEM_SCALES  ? "statistics"
+           : t == NBI_MEM_OTHER ? "process"
+                                : nbi_memtag_text((nbi_memtag)t);
 }
 
 static const char *dtype_text(nb_dtype t)
@@ -165,8 +167,8 @@ static void put_memory(const nbi_plan *p, nbi_strbuf *o)
                                                       : nbi_plan_phase_text(m->peak_phase));
     nbi_strbuf_puts(o, "phases");
     for (int i = 0; i < NBI_PHASES; i++)
-        nbi_strbuf_printf(o, "%s%s %.1f", i ? ", " : "      ", nbi_plan_phase_text(i),
-                          (double)m->phase[i] * MIB);
+        nbi_strbuf_printf(o, "%s%s %.1f", i ? ", " : "      ",
+                          nbi_plan_phase_text((nbi_plan_phase)i), (double)m->phase[i] * MIB);
     nbi_strbuf_printf(o, " (evaluations: as training steps)\nlimit       %s, %s: the run %s\n",
                       nbi_format_bytes((double)p->limit, size), p->limit_text,
                       nbi_plan_fits(p) ? "fits" : "does not fit");

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/fail.h"
 #include "base/log.h"
+#include "train/assembly.h"
 #include "train/recipe_keys.h"
 
 static nb_status clash(const nb_recipe *r, nb_error *err, const char *text)
@@ -70,16 +71,29 @@ static nb_status derive_compute(nb_recipe *r, nb_error *err)
         c = r->torch_dtype;
         by = r->states[nbi_key_index("torch_dtype")].spelling;
     }
-    r->compute = c == NB_COMPUTE_ASK_BF16 ? NB_COMPUTE_BF16 : NB_COMPUTE_F32;
+    /* only compute_dtype itself insists on bf16; the rest means whichever the machine does well */
+    const bool insists = c == NB_COMPUTE_ASK_BF16 && r->compute_dtype == NB_COMPUTE_ASK_BF16;
+    bool bf16 = insists;
+    if (!insists && (c == NB_COMPUTE_ASK_BF16 || c == NB_COMPUTE_ASK_F16)) {
+        unsigned flags;
+        NBI_TRY(nbi_cpumask_parse(r->cpumask, &flags, err));
+        bf16 = nb_cpu_bf16_fast(flags);
+    }
+    r->compute = bf16 ? NB_COMPUTE_BF16 : NB_COMPUTE_F32;
     if (c == NB_COMPUTE_ASK_F16)
-        NBI_TRY(nbi_recipe_note(
-            r, NB_LOG_NOTE, err,
-            "%s asks for 16-bit floats: computed in f32; sums, adapters and moments "
-            "are f32, so no loss scaling is needed",
-            by));
-    if (c == NB_COMPUTE_ASK_BF16)
+        NBI_TRY(
+            nbi_recipe_note(r, NB_LOG_NOTE, err,
+                            "%s asks for 16-bit floats: computed in %s; sums, adapters and moments "
+                            "are f32, so no loss scaling is needed",
+                            by, bf16 ? "bf16" : "f32, which this machine does faster"));
+    if (c == NB_COMPUTE_ASK_BF16 && bf16)
         NBI_TRY(nbi_recipe_note(r, NB_LOG_NOTE, err,
                                 "%s: products in bf16; sums, adapters and moments are f32", by));
+    else if (c == NB_COMPUTE_ASK_BF16)
+        NBI_TRY(nbi_recipe_note(r, NB_LOG_NOTE, err,
+                                "%s: this machine has no fast bf16, computed in f32 "
+                                "(compute_dtype: bf16 insists)",
+                                by));
     if (r->bf16 && c == NB_COMPUTE_ASK_F32)
         return nbi_recipe_note(r, NB_LOG_NOTE, err, "bf16: %s wins, computed in f32", by);
     return NB_OK;

@@ -7,10 +7,11 @@
 #
 # BENCH_GENERATE is the built program of bench/bench_generate.c. Environment:
 #   LLAMA_BENCH   llama.cpp's llama-bench      GGUF   the same model as Q4_0
+#   LLAMA_ARGS    further arguments of llama-bench
 #   COMPUTE       bf16 (default) or f32        PROMPT, NEW   tokens (512, 128)
 set -eu
 if [ $# -lt 2 ]; then
-    sed -n '3,10s/^# \{0,1\}//p' "$0" >&2
+    sed -n '3,12s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 program=$1 model=$2 threads=${3:-2} rounds=${4:-3}
@@ -19,18 +20,19 @@ export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-10000}"
 
 nibble_run() {
     "$program" "$model" "$threads" "$compute" "$prompt" "$new" 1 |
-        awk '/^prompt/ { p = $3 } /^generation/ { g = $3; r = $(NF) } END { print p, g, r }'
+        awk '/^prompt/ { p = $3 } /^generation/ { g = $3; r = $(NF - 1) } END { print p, g, r }'
 }
 
-# llama-bench writes one CSV line a test, with tokens a second in the column avg_ts
+# llama-bench prints a table, with the test (pp..., tg...) and tokens a second in its last columns
 llama_run() {
-    "$LLAMA_BENCH" -m "$GGUF" -t "$threads" -p "$prompt" -n "$new" -r 1 -o csv 2>/dev/null |
-        awk -F'","' 'NR == 1 { for (i = 1; i <= NF; i++) { gsub(/"/, "", $i); c[$i] = i } next }
-                     { t = $c["avg_ts"]; gsub(/"/, "", t); v[++n] = t } END { print v[1], v[2] }'
+    # shellcheck disable=SC2086
+    "$LLAMA_BENCH" -m "$GGUF" -t "$threads" -p "$prompt" -n "$new" -r 1 ${LLAMA_ARGS:-} 2>/dev/null |
+        awk -F'|' 'NF < 4 { next } { split($(NF - 1), v, " ") } $(NF - 2) ~ /pp[0-9]/ { p = v[1] }
+                   $(NF - 2) ~ /tg[0-9]/ { g = v[1] } END { print p + 0, g + 0 }'
 }
 
 best_np=0 best_ng=0 best_lp=0 best_lg=0
-max() { awk -v a="$1" -v b="$2" 'BEGIN { print a > b ? a : b }'; }
+max() { awk -v a="$1" -v b="$2" 'BEGIN { print (a + 0 > b + 0 ? a : b) }'; }
 i=0
 while [ "$i" -lt "$rounds" ]; do
     i=$((i + 1))
@@ -45,7 +47,7 @@ while [ "$i" -lt "$rounds" ]; do
         best_lp=$(max "$1" "$best_lp") best_lg=$(max "$2" "$best_lg")
     fi
 done
-if [ "$best_lp" != 0 ]; then
+if [ "$best_lp" != 0 ] && [ "$best_lg" != 0 ]; then
     awk -v a="$best_np" -v b="$best_lp" -v c="$best_ng" -v d="$best_lg" \
         'BEGIN { printf "nibble / llama.cpp: prompt %.2f, generation %.2f\n", a / b, c / d }'
 fi

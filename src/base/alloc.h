@@ -42,7 +42,8 @@ void nbi_free(void *p);
 char *nbi_strndup(nbi_memtag tag, const char *s, size_t len);
 char *nbi_strdup(nbi_memtag tag, const char *s);
 
-/* Bytes of memory that a block of n bytes takes once all of it was written: head and whole pages. */
+/* Bytes of memory that a block of n bytes takes once all of it was written: head and whole pages.
+ */
 size_t nbi_mem_footprint(size_t n);
 /* Makes every page of a large block present now (in huge pages where the system has them), so that
  * a planned memory is taken before the work begins and not when it is first written. Contents stay.

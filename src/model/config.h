@@ -47,10 +47,10 @@ typedef struct nb_model_config {
     bool q_bias, k_bias, v_bias, o_bias, mlp_bias;
     bool qk_norm; /* RMSNorm of q and k per head, before rope */
     nb_rope_config rope;
-    int64_t sliding_window; /* 0: none */
+    int64_t sliding_window;        /* 0: none */
     int64_t experts, experts_used; /* MLPs of a layer and how many of them see a token; 0: one */
-    unsigned char *sliding; /* [layers] 1: the layer uses the window; owned by `arena` */
-    nb_dtype dtype;         /* of the stored weights as config.json says */
+    unsigned char *sliding;        /* [layers] 1: the layer uses the window; owned by `arena` */
+    nb_dtype dtype;                /* of the stored weights as config.json says */
     int32_t bos, eos[NB_MAX_EOS];
     int n_eos;             /* union of config.json and generation_config.json */
     nb_quant_config quant; /* load_in_4bit: the folder is a bitsandbytes 4-bit folder */

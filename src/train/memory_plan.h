@@ -51,10 +51,10 @@ typedef struct nbi_memory_plan {
     int64_t mode[NB_RECOMPUTE + 1]; /* layers of each kind; those below all adapters are in none */
     int64_t redone[NB_RECOMPUTE + 1]; /* layers that are computed again: what the last of them left
                                        * is still there in the backward pass */
-    uint64_t on_disk;             /* pages of the optimizer that are not resident */
+    uint64_t on_disk;                 /* pages of the optimizer that are not resident */
     bool stream; /* layers are read from their file when they are needed, and dropped again */
-    int64_t parameters, trained;      /* logical; `parameters` without adapters */
-    int64_t n_sites, covered;         /* linear layers, and those with an adapter */
+    int64_t parameters, trained;          /* logical; `parameters` without adapters */
+    int64_t n_sites, covered;             /* linear layers, and those with an adapter */
     double layer_again[NB_RECOMPUTE + 1]; /* operations a token to compute a layer again */
     double products; /* operations of one forward pass a token: linears of the blocks */
     double lora_products;

@@ -141,12 +141,9 @@ static void test_tutorial(void **state)
     assert_true(r->data_config.truncate_left);
     assert_int_equal(r->data_config.format, NB_DATA_INSTRUCTION);
     assert_int_equal(r->compute, NB_COMPUTE_F32);
-    static const char *const lines[] = {"report_to: no effect",
-                                        "trust_remote_code: no effect",
-                                        "padding: no effect",
-                                        "device_map: no effect",
-                                        "bnb_4bit_compute_dtype asks for 16-bit",
-                                        "packing: rows"};
+    static const char *const lines[] = {
+        "report_to: no effect",  "trust_remote_code: no effect",           "padding: no effect",
+        "device_map: no effect", "bnb_4bit_compute_dtype asks for 16-bit", "packing: rows"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         if (!strstr(said.s, lines[i]))
             fail_msg("not said: %s", lines[i]);

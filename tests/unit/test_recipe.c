@@ -140,7 +140,8 @@ static void test_tutorial(void **state)
     assert_int_equal(r->data_config.max_seq_length, 512);
     assert_true(r->data_config.truncate_left);
     assert_int_equal(r->data_config.format, NB_DATA_INSTRUCTION);
-    assert_int_equal(r->compute, NB_COMPUTE_F32);
+    assert_int_equal(r->compute,
+                     nb_cpu_bf16_fast(nb_cpu_best_flags()) ? NB_COMPUTE_BF16 : NB_COMPUTE_F32);
     static const char *const lines[] = {
         "report_to: no effect",  "trust_remote_code: no effect",           "padding: no effect",
         "device_map: no effect", "bnb_4bit_compute_dtype asks for 16-bit", "packing: rows"};
@@ -341,9 +342,17 @@ static void test_spellings(void **state)
     nb_recipe_free(&r);
 
     r = new_recipe();
-    set(r, "bf16", "true");
+    set(r, "bf16", "true"); /* where the machine does it fast */
     NBT_OK(nb_recipe_finish(r, NULL, &err));
-    assert_int_equal(r->compute, NB_COMPUTE_BF16);
+    assert_int_equal(r->compute,
+                     nb_cpu_bf16_fast(nb_cpu_best_flags()) ? NB_COMPUTE_BF16 : NB_COMPUTE_F32);
+    nb_recipe_free(&r);
+
+    r = new_recipe();
+    set(r, "bf16", "true");
+    set(r, "cpumask", "ref");
+    NBT_OK(nb_recipe_finish(r, NULL, &err));
+    assert_int_equal(r->compute, NB_COMPUTE_F32);
     nb_recipe_free(&r);
 
     r = new_recipe(); /* the batch size alone: no accumulation */

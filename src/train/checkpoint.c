@@ -52,7 +52,7 @@ static nb_status check_finite(const nbi_run *run, nb_error *err)
                 return nbi_fail(err, NB_NUMERIC,
                                 "%s holds numbers that are not finite after step %lld; nothing is "
                                 "saved. Lower learning_rate",
-                                p->name, (long long)run->step);
+                                p->name, (long long)run->at.step);
     }
     return NB_OK;
 }
@@ -78,7 +78,7 @@ static nb_status save_into(const nbi_run *run, const char *dir, nb_error *err)
         NBI_TRY(nb_model_save(run->parts.model, dir, r->save_dtype, err));
         return verify_model(dir, err);
     }
-    NBI_TRY(nb_adapter_save(run->parts.adapter, &run->note, dir, run->moved, err));
+    NBI_TRY(nb_adapter_save(run->parts.adapter, &run->note, dir, run->at.moved, err));
     return nb_model_copy_tokenizer(r->tokenizer ? r->tokenizer : run->parts.dir, dir, err);
 }
 
@@ -122,21 +122,21 @@ static nb_status save_checkpoint(nbi_run *run, const char *path, nb_error *err)
 nb_status nbi_run_checkpoint(nbi_run *run, nb_error *err)
 {
     double begin = nbi_clock();
-    if (run->last_save == run->step)
+    if (run->at.last_save == run->at.step)
         return NB_OK;
-    char *path = checkpoint_path(run, run->step);
+    char *path = checkpoint_path(run, run->at.step);
     if (!path || !nbi_array_reserve(&run->saved, 1)) {
         nbi_free(path);
         return nbi_fail_nomem(err, "a path", 0);
     }
     nb_status st = save_checkpoint(run, path, err);
     if (st == NB_OK) {
-        run->saved.v[run->saved.n++] = run->step;
-        run->last_save = run->step;
+        run->saved.v[run->saved.n++] = run->at.step;
+        run->at.last_save = run->at.step;
         rotate(run);
         nbi_log(run->log, NB_LOG_NOTE, "saved %s", path);
     } else {
-        nbi_fail_prefix(err, st, "checkpoint of step %lld", (long long)run->step);
+        nbi_fail_prefix(err, st, "checkpoint of step %lld", (long long)run->at.step);
     }
     nbi_free(path);
     run->aside += nbi_clock() - begin;

@@ -60,7 +60,7 @@ static void say(const nbi_run *run, double step, double rest, const char *first)
     nbi_format_duration(step, a);
     nbi_format_duration(rest, b);
     if (run->eval) {
-        double n = evaluations_left(run, run->step);
+        double n = evaluations_left(run, run->at.step);
         snprintf(c, sizeof(c), ", %.0f evaluation%s included", n, n == 1 ? "" : "s");
     }
     nbi_log(run->log, NB_LOG_INFO, "%s takes about %s, the run about %s (%lld steps%s)", first, a,
@@ -108,7 +108,7 @@ static nb_status token_seconds(nbi_run *run, double *token, nb_error *err)
     const nb_eval_result *e = &run->eval_result;
     if (run->probe_seconds > 0)
         *token = run->probe_seconds;
-    else if (run->last_eval >= 0 && e->tokens >= 64)
+    else if (run->at.last_eval >= 0 && e->tokens >= 64)
         *token = e->seconds / (double)e->tokens * passes(run);
     else
         *token = trial_seconds(run, err, &st);
@@ -120,7 +120,7 @@ nb_status nbi_run_estimate(nbi_run *run, nb_error *err)
     nbi_plan *p = &run->plan;
     double updates = ceil((double)run->epoch.n_batches / (double)run->batching.accumulation);
     bool measured =
-        run->probe_seconds > 0 || (run->last_eval >= 0 && run->eval_result.tokens >= 64);
+        run->probe_seconds > 0 || (run->at.last_eval >= 0 && run->eval_result.tokens >= 64);
     if (!measured && first_tokens(run) * 3 * p->memory.products > TRIAL_FLOPS) {
         NBI_TRY(nbi_rates_of_model(&p->rates, run->parts.model, run->ws, err));
         nbi_time_plan_make(&p->time, &p->memory, &p->config, run->full, &p->work, &p->rates);
@@ -138,16 +138,16 @@ nb_status nbi_run_estimate(nbi_run *run, nb_error *err)
 double nbi_run_seconds_left(const nbi_run *run)
 {
     double spent = nbi_clock() - run->begin - run->aside;
-    double step = run->step > 0 ? spent / (double)run->step : 0;
-    double eval = run->last_eval >= 0 ? run->eval_result.seconds : 0;
-    if (run->step >= run->total)
-        return run->last_eval == run->step ? 0 : eval;
-    return step * (double)(run->total - run->step) + eval * evaluations_left(run, run->step);
+    double step = run->at.step > 0 ? spent / (double)run->at.step : 0;
+    double eval = run->at.last_eval >= 0 ? run->eval_result.seconds : 0;
+    if (run->at.step >= run->total)
+        return run->at.last_eval == run->at.step ? 0 : eval;
+    return step * (double)(run->total - run->at.step) + eval * evaluations_left(run, run->at.step);
 }
 
 void nbi_run_estimate_again(const nbi_run *run)
 {
     double spent = nbi_clock() - run->begin - run->aside;
-    say(run, spent / (double)run->step, spent + run->aside + nbi_run_seconds_left(run),
+    say(run, spent / (double)run->at.step, spent + run->aside + nbi_run_seconds_left(run),
         "measured: a step");
 }

@@ -106,7 +106,7 @@ void nbi_output_close(nbi_run *run)
 {
     if (run->lock < 0)
         return;
-    if (run->created && run->step == 0)
+    if (run->created && run->at.step == 0)
         remove_empty(run);
     nbi_dirlock_release(run->lock);
     run->lock = -1;

@@ -232,6 +232,7 @@ void nbi_run_close(nbi_run *run)
     nb_optim_close(&run->optim);
     nb_batch_free(&run->batch);
     nbi_epoch_free(&run->epoch);
+    nbi_history_free(&run->history);
     nbi_array_free(&run->group.v);
     nbi_array_free(&run->group.rows);
     nb_order_free(&run->order);

@@ -50,7 +50,7 @@ static nb_status fail_loss(const nbi_run *run, const nb_loss *loss, nb_error *er
     return nbi_fail(err, NB_NUMERIC,
                     "step %lld: the loss is %s, first %s; nothing was saved of this step. Lower "
                     "learning_rate, or check the data",
-                    (long long)run->step + 1, isnan(loss->sum) ? "NaN" : "infinite", where);
+                    (long long)run->at.step + 1, isnan(loss->sum) ? "NaN" : "infinite", where);
 }
 
 static nb_status fail_norm(const nbi_run *run, nb_error *err)
@@ -66,7 +66,7 @@ static nb_status fail_norm(const nbi_run *run, nb_error *err)
     return nbi_fail(err, NB_NUMERIC,
                     "step %lld: the gradient is not finite, first in %s; nothing was saved of this "
                     "step. Lower learning_rate, or check the data",
-                    (long long)run->step + 1, name);
+                    (long long)run->at.step + 1, name);
 }
 
 /* Trained tokens of the whole accumulated batch, known before its first pass; every row of an epoch
@@ -90,7 +90,7 @@ static nb_status accumulate(nbi_run *run, int64_t trained, double *sum, nb_error
         nb_loss loss;
         if (nbi_run_stopped(run))
             return nbi_fail(err, NB_INTERRUPTED, "interrupted in step %lld",
-                            (long long)run->step + 1);
+                            (long long)run->at.step + 1);
         NBI_TRY(nbi_run_micro_batch(run, g->rows.v + b->first, b->n, b->epoch,
                                     1.0 / (double)trained, &loss, err));
         if (!isfinite(loss.sum))
@@ -112,9 +112,9 @@ nb_status nbi_run_step(nbi_run *run, nb_error *err)
         return fail_norm(run, err);
     run->loss = sum / (double)trained;
     run->grad_norm = norm;
-    run->lr = r->learning_rate * run->schedule(run->step, run->warmup, run->total);
+    run->lr = r->learning_rate * run->schedule(run->at.step, run->warmup, run->total);
     NBI_TRY(nb_optim_update(run->optim, run->lr, nb_clip_scale(norm, r->max_grad_norm), err));
-    run->moved = run->moved || run->lr > 0;
-    run->step++;
+    run->at.moved = run->at.moved || run->lr > 0;
+    run->at.step++;
     return NB_OK;
 }

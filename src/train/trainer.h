@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A training run in progress. The parts: run_setup.c opens everything, trainer.c drives the epochs,
  * step.c makes one update, evaluate.c measures, checkpoint.c saves, output_dir.c keeps the output
- * folder, train_log.c writes train_log.jsonl, estimate.c foretells the time. Private to train/. */
+ * folder, run_log.c says what happens, estimate.c foretells the time. Private to train/. */
 #ifndef NBI_TRAINER_H
 #define NBI_TRAINER_H
 
@@ -9,6 +9,7 @@
 #include "train/assembly.h"
 #include "train/epoch_plan.h"
 #include "train/evaluator.h"
+#include "train/history.h"
 #include "train/plan.h"
 #include "train/train_log.h"
 
@@ -23,10 +24,29 @@ typedef struct nbi_group {
     bool epoch_end; /* holds the last micro-batch of an epoch */
 } nbi_group;
 
-/* What a logged step averages over. */
+/* The numbers that decide how a run goes on, beside parameters, optimizer and history. A checkpoint
+ * saves and restores every field of this list, so that a new one needs no other place.
+ * X(C type, kind in the file, name) */
+#define NBI_PROGRESS_MAP(X)                                                                        \
+    X(int64_t, I64, step)        /* updates done */                                                \
+    X(int64_t, I64, epoch_index) /* of the next micro-batch */                                     \
+    X(int64_t, I64, next)        /* its number in that epoch */                                    \
+    X(double, F64, epoch_done)   /* epochs so far, with the part of this one */                    \
+    X(bool, BOOL, moved)         /* an update with a rate above 0 was made */                      \
+    X(double, F64, window_loss)  /* sum over the steps since the last logged one */                \
+    X(int64_t, I64, window_steps)                                                                  \
+    X(int64_t, I64, last_eval) /* step, -1: none yet */                                            \
+    X(int64_t, I64, last_save)
+
+typedef struct nbi_progress {
+#define NBI_PROGRESS_FIELD(type, kind, name) type name;
+    NBI_PROGRESS_MAP(NBI_PROGRESS_FIELD)
+#undef NBI_PROGRESS_FIELD
+} nbi_progress;
+
+/* What the speed of a logged step is measured over; of this process alone. */
 typedef struct nbi_window {
-    double loss_sum;
-    int64_t steps, tokens;
+    int64_t tokens;
     double since, aside; /* clock when it began, and nbi_run.aside then */
 } nbi_window;
 
@@ -58,23 +78,19 @@ typedef struct nbi_run {
     bool full; /* full fine-tuning */
 
     int64_t total, warmup; /* updates */
-    nbi_epoch epoch;
-    uint32_t epoch_index;
-    size_t next;                /* micro-batch of that epoch */
+    nbi_progress at;
+    nbi_history history;
+    nbi_epoch epoch;            /* number at.epoch_index */
     nbi_group group;            /* of the update at hand */
-    double epoch_done;          /* epochs so far, with the part of this one */
-    int64_t step;               /* updates done */
-    bool moved;                 /* an update with a rate above 0 was made */
     double loss, grad_norm, lr; /* of the last update */
     int64_t tokens;             /* tokens of the last update */
     nbi_window window;
     double begin; /* clock at the first step */
     double aside; /* seconds spent on evaluations and checkpoints since then */
     double tokens_per_second;
-    double probe_seconds;         /* a token, of the probe; 0: none was made */
-    nb_eval_result eval_result;   /* the last one */
-    int64_t last_eval, last_save; /* step, -1: none yet */
-    NBI_ARRAY(int64_t) saved;     /* checkpoints made by this run, oldest first */
+    double probe_seconds;       /* a token, of the probe; 0: none was made */
+    nb_eval_result eval_result; /* the last one */
+    NBI_ARRAY(int64_t) saved;   /* checkpoints made by this run, oldest first */
     nb_train_result result;
 } nbi_run;
 
@@ -114,6 +130,18 @@ nb_status nbi_run_estimate(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 void nbi_run_estimate_again(const nbi_run *run);
 /* Seconds until the end by what was measured so far. */
 double nbi_run_seconds_left(const nbi_run *run);
+
+/* The loss before the first step is part of the result unless it was declined. */
+bool nbi_run_evaluates_first(const nbi_run *run);
+/* Opens train_log.jsonl: its first line, and what was logged before. */
+nb_status nbi_run_log_open(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+/* Entries of the history, and where they are shown: a logged step, the evaluation just made. */
+nb_status nbi_run_log_step(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+nb_status nbi_run_log_eval(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+/* The last line: was the plan kept? */
+void nbi_run_log_end(nbi_run *run);
+/* Tells the progress hook. eval_loss: NaN unless an evaluation was just made. */
+void nbi_run_tell(const nbi_run *run, double eval_loss, bool logged);
 
 /* Evaluates, logs and tells the progress hook. */
 nb_status nbi_run_evaluate(nbi_run *run, nb_error *err) NB_MUST_CHECK;

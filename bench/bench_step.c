@@ -34,19 +34,20 @@ typedef enum clock_id {
     FORWARD,
     BACKWARD,
     HEAD,
-    DOWN_A,
-    UP_B,
-    GRAD_A,
-    GRAD_B,
+    LORA_DOWN,
+    LORA_OUT,
+    LORA_IN,
+    LORA_DROPPED,
 #define ID(op) OP_##op,
     OPERATIONS(ID)
 #undef ID
         N_CLOCKS
 } clock_id;
-static const char *const clock_name[] = {
-    "qmatmul forward", "qmatmul backward", "head", "lora x A", "lora dy B", "lora dA", "lora dB",
+static const char *const clock_name[] = {"qmatmul forward", "qmatmul backward", "head",
+                                         "lora x A",        "lora dy B, dB",    "lora dA",
+                                         "lora dropped",
 #define NAME(op) #op,
-    OPERATIONS(NAME)
+                                         OPERATIONS(NAME)
 #undef NAME
 };
 static double spent[N_CLOCKS];
@@ -80,7 +81,14 @@ static void timed_matmul(const nb_matmul_args *a)
 {
     double t0 = nbi_clock();
     real.matmul(a);
-    note(a->accumulate ? (a->m < a->n ? GRAD_A : GRAD_B) : a->b_cs == 1 ? DOWN_A : UP_B, t0);
+    note(LORA_DROPPED, t0);
+}
+
+static void timed_thin(const nb_thin_args *a)
+{
+    double t0 = nbi_clock();
+    real.thin(a);
+    note(!a->terms->d ? LORA_DOWN : a->terms->c ? LORA_OUT : LORA_IN, t0);
 }
 
 static void put_clocks(nb_kernels *k)
@@ -88,6 +96,7 @@ static void put_clocks(nb_kernels *k)
     real = *k;
     k->qmatmul = timed_qmatmul;
     k->matmul = timed_matmul;
+    k->thin = timed_thin;
 #define PUT(op) k->op = timed_##op;
     OPERATIONS(PUT)
 #undef PUT

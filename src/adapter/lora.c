@@ -4,39 +4,25 @@
 #include <assert.h>
 #include <string.h>
 
-/* A matrix by its two strides. */
+/* Rows of a wide matrix. */
 typedef struct view {
     const void *v;
-    int64_t rs, cs;
+    int64_t ld;
     nb_dtype dtype;
 } view;
 
-static view f32_view(const float *v, int64_t rs, int64_t cs)
+/* One term of thin products with m rows of y, n values each. */
+static void thin(const nb_exec *e, int64_t m, int64_t n, view y, const nb_thin_term *t)
 {
-    return (view){v, rs, cs, NB_DT_F32};
-}
-
-/* c[m, n] (= or +=) alpha * a * b^T */
-static void product(const nb_exec *e, int64_t m, int64_t n, int64_t k, view a, view b, float *c,
-                    int64_t ldc, float alpha, bool accumulate)
-{
-    e->k.matmul(&(nb_matmul_args){.q = e->q,
-                                  .m = m,
-                                  .n = n,
-                                  .k = k,
-                                  .a = a.v,
-                                  .a_rs = a.rs,
-                                  .a_cs = a.cs,
-                                  .b = b.v,
-                                  .b_rs = b.rs,
-                                  .b_cs = b.cs,
-                                  .c = c,
-                                  .ldc = ldc,
-                                  .alpha = alpha,
-                                  .accumulate = accumulate,
-                                  .compute = e->compute,
-                                  .a_dtype = a.dtype,
-                                  .b_dtype = b.dtype});
+    e->k.thin(&(nb_thin_args){.q = e->q,
+                              .m = m,
+                              .n = n,
+                              .y = y.v,
+                              .ldy = y.ld,
+                              .y_dtype = y.dtype,
+                              .terms = t,
+                              .n_terms = 1,
+                              .compute = e->compute});
 }
 
 /* The dropout of rows from i0 on; x and y with their strides are set by the caller. */
@@ -71,14 +57,14 @@ static view input(const struct nb_lora_site *s, const nb_site_call *c, int64_t i
     int64_t in = s->site->in;
     const void *x = nb_elem(c->x, c->x_dtype, i0 * c->ldx);
     if (!drops(s, c))
-        return (view){x, c->ldx, 1, c->x_dtype};
+        return (view){x, c->ldx, c->x_dtype};
     nb_dropout_args d = dropout(s, c, i0, rows);
     d.x = x;
     d.ldx = c->ldx;
     d.y = s->shared->rows;
     d.x_dtype = d.y_dtype = c->x_dtype;
     c->exec->k.dropout(&d);
-    return (view){d.y, in, 1, c->x_dtype};
+    return (view){d.y, in, c->x_dtype};
 }
 
 /* Where the state of the call's rows lies; filled with A x'. */
@@ -89,8 +75,14 @@ static float *down_project(const struct nb_lora_site *s, const nb_site_call *c)
     float *h = s->h + c->row0 * r;
     for (int64_t i0 = 0; i0 < c->m && !c->again; i0 += chunk) {
         int64_t rows = c->m - i0 < chunk ? c->m - i0 : chunk;
-        product(c->exec, rows, r, in, input(s, c, i0, rows), f32_view(s->a->value, in, 1),
-                h + i0 * r, r, 1.0f, false);
+        thin(c->exec, rows, in, input(s, c, i0, rows),
+             &(nb_thin_term){.r = r,
+                             .b = s->a->value,
+                             .b_rs = 1,
+                             .b_cs = in,
+                             .c = h + i0 * r,
+                             .ldc = r,
+                             .alpha = 1.0f});
     }
     return h;
 }
@@ -117,9 +109,14 @@ static void lora_backward_input(nb_hook *self, const nb_site_call *c)
     const float *h = s->h + c->row0 * r;
     for (int64_t i0 = 0; i0 < c->m && s->a->grad; i0 += chunk) {
         int64_t rows = c->m - i0 < chunk ? c->m - i0 : chunk;
-        view x = input(s, c, i0, rows);
-        product(c->exec, r, in, rows, f32_view(h + i0 * r, 1, r), (view){x.v, 1, x.rs, x.dtype},
-                s->a->grad, in, 1.0f, true);
+        thin(c->exec, rows, in, input(s, c, i0, rows),
+             &(nb_thin_term){.r = r,
+                             .h = h + i0 * r,
+                             .ldh = r,
+                             .d = s->a->grad,
+                             .d_rs = 1,
+                             .d_cs = in,
+                             .alpha = 1.0f});
     }
 }
 
@@ -128,15 +125,22 @@ static void lora_backward_input(nb_hook *self, const nb_site_call *c)
 static float *hidden_gradient(nb_hook *self, const nb_site_call *c)
 {
     const struct nb_lora_site *s = self->user;
-    const nb_exec *e = c->exec;
-    int64_t r = s->r, out = s->site->rows;
+    int64_t r = s->r;
     assert(s->h && c->row0 + c->m <= s->state_rows);
     float *h = s->h + c->row0 * r;
-    if (s->b->grad)
-        product(e, out, r, c->m, (view){c->dy, 1, c->ldy, c->dy_dtype}, f32_view(h, 1, r),
-                s->b->grad, r, s->scale, true);
-    product(e, c->m, r, out, (view){c->dy, c->ldy, 1, c->dy_dtype}, f32_view(s->b->value, 1, r), h,
-            r, s->scale, false);
+    thin(c->exec, c->m, s->site->rows, (view){c->dy, c->ldy, c->dy_dtype},
+         &(nb_thin_term){.r = r,
+                         .b = s->b->value,
+                         .b_rs = r,
+                         .b_cs = 1,
+                         .c = h,
+                         .ldc = r,
+                         .h = h,
+                         .ldh = r,
+                         .d = s->b->grad,
+                         .d_rs = r,
+                         .d_cs = 1,
+                         .alpha = s->scale});
     if (c->x)
         lora_backward_input(self, c);
     return h;
@@ -194,8 +198,20 @@ static void add_dropped(const struct nb_lora_site *s, const nb_site_call *c, con
     float *t = s->shared->rows;
     for (int64_t i0 = 0; i0 < c->m; i0 += NBI_LORA_CHUNK) {
         int64_t rows = c->m - i0 < NBI_LORA_CHUNK ? c->m - i0 : NBI_LORA_CHUNK;
-        product(e, rows, in, r, f32_view(dh + i0 * r, r, 1), f32_view(s->a->value, 1, in), t, in,
-                1.0f, false);
+        e->k.matmul(&(nb_matmul_args){.q = e->q,
+                                      .m = rows,
+                                      .n = in,
+                                      .k = r,
+                                      .a = dh + i0 * r,
+                                      .a_rs = r,
+                                      .a_cs = 1,
+                                      .b = s->a->value,
+                                      .b_rs = 1,
+                                      .b_cs = in,
+                                      .c = t,
+                                      .ldc = in,
+                                      .alpha = 1.0f,
+                                      .compute = e->compute});
         nb_dropout_args d = dropout(s, c, i0, rows);
         d.x = t;
         d.y = nb_elem(c->dx, c->dx_dtype, i0 * c->ldx);

@@ -11,11 +11,13 @@
 #include "kernel/optim_step.h"
 #include "kernel/quant.h"
 #include "kernel/rowwise.h"
+#include "kernel/thin.h"
 
 /* X(member, type). The one list of operations. */
 #define NB_KERNEL_MAP(X)                                                                           \
     X(matmul, nb_matmul_fn)                                                                        \
     X(qmatmul, nb_qmatmul_fn)                                                                      \
+    X(thin, nb_thin_fn)                                                                            \
     X(decode, nb_decode_fn)                                                                        \
     X(quantize4, nb_quantize4_fn)                                                                  \
     X(quantize8, nb_quantize8_fn)                                                                  \

@@ -12,6 +12,9 @@
 NB_KERNEL_MAP(NB_KERNEL_DECLARE)
 #undef NB_KERNEL_DECLARE
 
+/* Each term of thin products as products of their own. */
+void nbi_thin_by_matmul(const nb_thin_args *a, nb_matmul_fn *matmul);
+
 /* Replaces entries of a table filled with reference versions. */
 void nbi_kernels_init_x86(nb_kernels *k, unsigned flags);
 /* Asks the system to save tile registers for this process; false where it refuses. */

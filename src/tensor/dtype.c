@@ -16,11 +16,6 @@ static bool known(nb_dtype t)
     return (unsigned)t < (unsigned)NB_DT_COUNT;
 }
 
-size_t nb_dtype_size(nb_dtype t)
-{
-    return known(t) ? dtypes[t].size : 0;
-}
-
 const char *nb_dtype_name(nb_dtype t)
 {
     return known(t) ? dtypes[t].name : "?";

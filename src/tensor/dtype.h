@@ -31,7 +31,19 @@ typedef enum nb_dtype {
         NB_DT_COUNT
 } nb_dtype;
 
-size_t nb_dtype_size(nb_dtype t);
+/* (Inline: packing loops index by it.) */
+static inline size_t nb_dtype_size(nb_dtype t)
+{
+#define NB_DTYPE_SIZE(name, bytes, st, torch)                                                      \
+    case NB_DT_##name:                                                                             \
+        return bytes;
+    switch (t) {
+        NB_DTYPE_MAP(NB_DTYPE_SIZE)
+    default:
+        return 0;
+    }
+#undef NB_DTYPE_SIZE
+}
 const char *nb_dtype_name(nb_dtype t);  /* safetensors spelling */
 const char *nb_dtype_torch(nb_dtype t); /* "float32", ... */
 /* By either spelling, "torch.float32" too; false when unknown. */

@@ -4,29 +4,20 @@
 #error "compile with -mamx-tile -mamx-bf16 -mavx512bf16"
 #endif
 #define NBI_ISA(name) nbi_##name##_amx
+#include "kernel/amx_config.h"
 #include "kernel/bf16_tiles.h"
 
-/* Tile registers: 0-3 results, 4-5 of A, 6-7 of B, all of full size. */
 static void multiply_begin(void)
 {
-    struct {
-        uint8_t palette, start, reserved[14];
-        uint16_t bytes[16];
-        uint8_t rows[16];
-    } config = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        config.bytes[i] = 2 * TILE_INNER;
-        config.rows[i] = TILE_ROWS;
-    }
-    _tile_loadconfig(&config);
+    amx_begin();
 }
 
 static void multiply_end(void)
 {
-    _tile_release();
+    amx_end();
 }
 
-/* 2 x 2 tiles of the result, or 2 x 1. */
+/* 2 x 2 tiles of the result, or 2 x 1. Tile registers: 0-3 results, 4-5 of A, 6-7 of B. */
 NBI_INLINE void multiply_four(const tile_product *t, int64_t i, int64_t j, const bool wide)
 {
     const uint16_t *a0 = t->a + i * t->lda * TILE_LEN, *a1 = a0 + t->lda * TILE_LEN;

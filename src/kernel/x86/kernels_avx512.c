@@ -5,6 +5,7 @@
 #endif
 #define NBI_ISA(name) nbi_##name##_avx512
 #include "kernel/matmul_tmpl.h"
+#include "kernel/thin_tmpl.h"
 #include "kernel/attention_bwd_tmpl.h"
 #include "kernel/rowwise_tmpl.h"
 #include "kernel/dropout_tmpl.h"

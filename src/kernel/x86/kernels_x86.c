@@ -6,6 +6,7 @@
 #define NB_X86_MAP(X)                                                                              \
     X(matmul)                                                                                      \
     X(qmatmul)                                                                                     \
+    X(thin)                                                                                        \
     X(decode)                                                                                      \
     X(quantize4)                                                                                   \
     X(quantize8)                                                                                   \
@@ -29,6 +30,7 @@
 #define NB_X86_BF16_MAP(X)                                                                         \
     X(matmul)                                                                                      \
     X(qmatmul)                                                                                     \
+    X(thin)                                                                                        \
     X(attention)                                                                                   \
     X(attention_bwd)
 

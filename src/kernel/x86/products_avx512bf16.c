@@ -6,6 +6,7 @@
 #define NBI_ISA(name) nbi_##name##_avx512bf16
 enum { UNIT = 12 };
 #include "kernel/bgemm_tmpl.h"
+#include "kernel/thin_tmpl.h"
 
 static void tile_begin(void) {}
 

@@ -9,6 +9,7 @@
 #include "base/safefile.h"
 #include "train/publish.h"
 #include "train/trainer.h"
+#include "train/trainer_state.h"
 
 /* Room that must be left beside twice the size of what is saved. */
 #define SPARE_BYTES (4u << 20)
@@ -112,6 +113,8 @@ static nb_status save_checkpoint(nbi_run *run, const char *path, nb_error *err)
     nbi_safedir d;
     NBI_TRY(nbi_safedir_create(&d, path, err));
     nb_status st = save_into(run, d.tmp, err);
+    if (st == NB_OK)
+        st = nbi_trainer_state_write(run, d.tmp, err);
     if (st != NB_OK) {
         nbi_safedir_abort(&d);
         return st;

@@ -59,3 +59,12 @@ double nbi_history_value(const nbi_history *h, const nbi_entry *e, const char *n
             return h->numbers.v[i].value;
     return NAN;
 }
+
+void nbi_history_write(nbi_json_writer *w, const nbi_entry_number *v)
+{
+    nbi_jw_key(w, v->name);
+    if (v->count)
+        nbi_jw_i64(w, (int64_t)v->value);
+    else
+        nbi_jw_f64(w, v->value);
+}

@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/array.h"
+#include "base/json.h"
 #include "nibble/status.h"
 
 typedef enum nbi_entry_kind {
@@ -48,5 +49,7 @@ nb_status nbi_history_add(nbi_history *h, const char *name, double value, bool c
 const nbi_entry *nbi_history_last(const nbi_history *h);
 /* The value of a name in an entry; NaN when it has none. */
 double nbi_history_value(const nbi_history *h, const nbi_entry *e, const char *name);
+/* One of them as a member of a JSON object. */
+void nbi_history_write(nbi_json_writer *w, const nbi_entry_number *v);
 
 #endif

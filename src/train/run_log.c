@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a run says of itself: each entry goes into its history and from there to all that show it;
  * the first and the last line of train_log.jsonl; the progress hook. */
+#include <math.h>
 #include <string.h>
 #include "base/clock.h"
 #include "base/fail.h"
@@ -97,13 +98,8 @@ static void write_line(const nbi_run *run)
     nbi_json_writer *w = nbi_train_log_begin(run->train_log);
     nbi_jw_member_i64(w, "step", e->step);
     nbi_jw_member_f64(w, "epoch", e->epoch);
-    for (size_t i = e->first; i < e->first + e->n; i++) {
-        const nbi_entry_number *v = &h->numbers.v[i];
-        if (v->count)
-            nbi_jw_member_i64(w, v->name, (int64_t)v->value);
-        else
-            nbi_jw_member_f64(w, v->name, v->value);
-    }
+    for (size_t i = e->first; i < e->first + e->n; i++)
+        nbi_history_write(w, &h->numbers.v[i]);
     nbi_train_log_end(run->train_log);
 }
 
@@ -145,24 +141,47 @@ nb_status nbi_run_log_step(nbi_run *run, nb_error *err)
 nb_status nbi_run_log_eval(nbi_run *run, nb_error *err)
 {
     const nb_eval_result *e = &run->eval_result;
+    const double seconds = fmax(e->seconds, 1e-9);
+    const int64_t group = nbi_run_eval_group(run);
+    const int64_t batches = (e->rows + group - 1) / group;
     const named v[] = {{"eval_loss", e->loss},
                        {"eval_perplexity", e->perplexity},
                        {"eval_token_accuracy", e->token_accuracy},
                        {"eval_tokens", (double)e->trained_tokens, true},
-                       {"eval_seconds", e->seconds}};
+                       {"eval_runtime", e->seconds},
+                       {"eval_samples_per_second", (double)e->rows / seconds},
+                       {"eval_steps_per_second", (double)batches / seconds}};
     return ADD_ENTRY(run, NBI_ENTRY_EVAL, v, err);
 }
 
-/* ---- the last line ---- */
-
-void nbi_run_log_end(nbi_run *run)
+double nbi_run_operations(const nbi_run *run)
 {
-    nbi_json_writer *w = nbi_train_log_begin(run->train_log);
-    nbi_jw_member_i64(w, "steps", run->at.step);
-    nbi_jw_member_f64(w, "seconds", nbi_clock() - run->begin);
-    nbi_jw_member_i64(w, "peak_bytes", (int64_t)nbi_mem_rss_peak());
-    nbi_jw_member_i64(w, "planned_peak_bytes", (int64_t)run->plan.memory.peak);
-    nbi_train_log_end(run->train_log);
+    const nb_model *m = run->parts.model;
+    return m ? 6.0 * (double)run->at.tokens_seen * (double)m->n_parameters : 0;
+}
+
+/* Rows the run has trained on, each as often as it did: what there is in whole epochs, or what
+ * max_steps asks for, as the Trainer counts. */
+static double samples(const nbi_run *run)
+{
+    const nb_recipe *r = run->r;
+    if (r->max_steps > 0)
+        return (double)run->at.step * (double)(r->batch * r->accumulation);
+    return (double)run->data->n * run->at.epoch_done;
+}
+
+nb_status nbi_run_log_end(nbi_run *run, nb_error *err)
+{
+    const double seconds = fmax(nbi_clock() - run->begin, 1e-9), steps = (double)run->at.step;
+    const named v[] = {{"train_loss", run->at.loss_sum / fmax(steps, 1)},
+                       {"train_runtime", seconds},
+                       {"train_samples_per_second", samples(run) / seconds},
+                       {"train_steps_per_second", steps / seconds},
+                       {"train_tokens", (double)run->at.tokens_seen, true},
+                       {"total_flos", nbi_run_operations(run)},
+                       {"peak_bytes", (double)nbi_mem_rss_peak(), true},
+                       {"planned_peak_bytes", (double)run->plan.memory.peak, true}};
+    return ADD_ENTRY(run, NBI_ENTRY_END, v, err);
 }
 
 nb_status nbi_run_log_open(nbi_run *run, nb_error *err)

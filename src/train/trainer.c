@@ -7,11 +7,22 @@
 #include "base/fail.h"
 #include "base/log.h"
 #include "train/trainer.h"
+#include "train/trainer_state.h"
 
 /* The loss before is part of the result unless it was declined. */
 bool nbi_run_evaluates_first(const nbi_run *run)
 {
     return run->eval && (run->r->eval_on_start || !nb_recipe_given(run->r, "eval_on_start"));
+}
+
+/* The evaluation before the first update is of no checkpoint. */
+static void note_best(nbi_run *run)
+{
+    nbi_progress *at = &run->at;
+    if (at->step > 0 && (at->best_step < 0 || run->eval_result.loss < at->best_metric)) {
+        at->best_metric = run->eval_result.loss;
+        at->best_step = at->step;
+    }
 }
 
 nb_status nbi_run_evaluate(nbi_run *run, nb_error *err)
@@ -24,7 +35,7 @@ nb_status nbi_run_evaluate(nbi_run *run, nb_error *err)
                         .max_rows = run->max_rows,
                         .batch = &run->batch,
                         .data = run->eval,
-                        .group = run->r->eval_batch > 0 ? run->r->eval_batch : 8,
+                        .group = nbi_run_eval_group(run),
                         .mean_of_batches = run->r->eval_loss_trainer,
                         .hooks = run->hooks};
     NBI_TRY(nbi_evaluate_set(&s, &run->eval_result, err));
@@ -35,6 +46,7 @@ nb_status nbi_run_evaluate(nbi_run *run, nb_error *err)
         run->result.eval_loss_before = run->eval_result.loss;
     else
         run->result.eval_loss_after = run->eval_result.loss;
+    note_best(run);
     nbi_run_tell(run, run->eval_result.loss, true);
     return NB_OK;
 }
@@ -51,6 +63,8 @@ static nb_status after_step(nbi_run *run, bool epoch_end, nb_error *err)
     const nb_recipe *r = run->r;
     run->at.window_loss += run->loss;
     run->at.window_steps++;
+    run->at.loss_sum += run->loss;
+    run->at.tokens_seen += run->tokens;
     run->window.tokens += run->tokens;
     if (run->at.step == 1) {
         run->result.first_loss = run->loss;
@@ -158,8 +172,8 @@ static nb_status drive(nbi_run *run, nb_error *err)
         return nbi_fail(err, NB_INTERRUPTED, "interrupted after the last step; the result is in %s",
                         run->r->output_dir);
     NBI_TRY(nbi_run_evaluate(run, err));
-    nbi_run_log_end(run);
-    return NB_OK;
+    NBI_TRY(nbi_run_log_end(run, err));
+    return nbi_trainer_state_write(run, run->r->output_dir, err);
 }
 
 static void finish(nbi_run *run)
@@ -179,7 +193,7 @@ nb_status nb_train(nb_recipe *r, const nb_train_hooks *hooks, nb_train_result *r
         .hooks = hooks ? hooks : &none,
         .log = hooks ? hooks->log : NULL,
         .lock = -1,
-        .at = {.last_eval = -1, .last_save = -1},
+        .at = {.last_eval = -1, .last_save = -1, .best_metric = NAN, .best_step = -1},
         .result = {
             .first_loss = NAN, .last_loss = NAN, .eval_loss_before = NAN, .eval_loss_after = NAN}};
     nbi_history_init(&run.history);

@@ -35,7 +35,11 @@ typedef struct nbi_group {
     X(bool, BOOL, moved)         /* an update with a rate above 0 was made */                      \
     X(double, F64, window_loss)  /* sum over the steps since the last logged one */                \
     X(int64_t, I64, window_steps)                                                                  \
-    X(int64_t, I64, last_eval) /* step, -1: none yet */                                            \
+    X(double, F64, loss_sum)     /* over all updates */                                            \
+    X(int64_t, I64, tokens_seen) /* of all rows trained on */                                      \
+    X(double, F64, best_metric)  /* of the evaluations after the first update */                   \
+    X(int64_t, I64, best_step)   /* -1: none yet */                                                \
+    X(int64_t, I64, last_eval)   /* step, -1: none yet */                                          \
     X(int64_t, I64, last_save)
 
 typedef struct nbi_progress {
@@ -94,6 +98,12 @@ typedef struct nbi_run {
     nb_train_result result;
 } nbi_run;
 
+/* Rows of an evaluated batch. */
+static inline int64_t nbi_run_eval_group(const nbi_run *run)
+{
+    return run->r->eval_batch > 0 ? run->r->eval_batch : 8;
+}
+
 static inline bool nbi_run_stopped(const nbi_run *run)
 {
     return run->hooks->stop && *run->hooks->stop;
@@ -138,8 +148,10 @@ nb_status nbi_run_log_open(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 /* Entries of the history, and where they are shown: a logged step, the evaluation just made. */
 nb_status nbi_run_log_step(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 nb_status nbi_run_log_eval(nbi_run *run, nb_error *err) NB_MUST_CHECK;
-/* The last line: was the plan kept? */
-void nbi_run_log_end(nbi_run *run);
+/* The last entry: what the whole run was. */
+nb_status nbi_run_log_end(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+/* The Trainer's estimate of the operations so far: six a token and weight. */
+double nbi_run_operations(const nbi_run *run);
 /* Tells the progress hook. eval_loss: NaN unless an evaluation was just made. */
 void nbi_run_tell(const nbi_run *run, double eval_loss, bool logged);
 

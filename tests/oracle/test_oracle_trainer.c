@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include "optim/optim.h"
 #include "testutil.h"
+#include "train/trainer_state.h"
 #include "train_util.h"
 #include "oracle/oracle_util.h"
 
@@ -89,12 +90,18 @@ static void train(const hf_run *r)
                                         "eval_strategy",
                                         "save_strategy",
                                         "logging_strategy"};
-    nbt_setting s[40] = {
-        {"model", base},          {"data", rows},          {"eval_data", valid},
-        {"format", "tokenized"},  {"sample_order", order}, {"init_adapter", init},
-        {"compute_dtype", "f32"}, {"threads", "1"},        {"eval_loss_reduction", "trainer"},
-        {"output_dir", r->out}};
-    size_t n = 10;
+    nbt_setting s[40] = {{"model", base},
+                         {"data", rows},
+                         {"eval_data", valid},
+                         {"format", "tokenized"},
+                         {"sample_order", order},
+                         {"init_adapter", init},
+                         {"compute_dtype", "f32"},
+                         {"threads", "1"},
+                         {"eval_loss_reduction", "trainer"},
+                         {"output_dir", r->out},
+                         {"eval_on_start", "false"}};
+    size_t n = 11;
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
         s[n++] = (nbt_setting){taken[i], argument(r, taken[i])};
     nb_recipe *recipe = nbt_recipe(s);
@@ -103,39 +110,106 @@ static void train(const hf_run *r)
     nbi_free(rows), nbi_free(valid), nbi_free(order), nbi_free(init), nbi_free(base);
 }
 
-static void compare_log(hf_run *r)
+/* Largest deviations of logged numbers. */
+typedef struct deviations {
+    double loss, eval, norm, rate;
+} deviations;
+
+static bool is_timing(const char *key)
 {
-    static nbt_lines l;
-    double loss = 0, eval = 0, norm = 0, rate = 0;
-    int64_t lines = 0, evals = 0;
-    const nbi_json *list = nbi_json_get(r->expected, "per_epoch_float64");
-    nbt_read_lines(&l, &r->arena, r->out, "train_log.jsonl");
-    for (size_t i = 1; i < l.n; i++) {
-        const nbi_json *e = l.v[i], *want = list->first;
-        while (want && nbt_number(want, "step") != nbt_number(e, "step"))
-            want = want->next;
-        if (!want)
-            continue;
-        assert_true(nbt_number(want, "epoch") == nbt_number(e, "epoch"));
-        if (nbi_json_get(e, "eval_loss")) {
-            eval = oracle_worse(eval,
-                                fabs(nbt_number(e, "eval_loss") - nbt_number(want, "eval_loss")));
-            evals++;
-            continue;
-        }
-        lines++;
-        loss = oracle_worse(loss, fabs(nbt_number(e, "loss") - nbt_number(want, "loss")));
-        norm = oracle_worse(
-            norm, fabs(nbt_number(e, "grad_norm") / nbt_number(want, "grad_norm_last_step") - 1));
-        rate = oracle_worse(
-            rate, fabs(nbt_number(e, "learning_rate") / nbt_number(want, "lr_last_step_used") - 1));
+    return strstr(key, "_per_second") || strstr(key, "_runtime") || !strcmp(key, "total_flos");
+}
+
+/* Every number of the reference's entry, and nothing else of its kind beside it. */
+static bool compare_entry(const nbi_json *got, const nbi_json *want, deviations *d)
+{
+    bool same = true;
+    for (const nbi_json *e = want->first; e; e = e->next) {
+        double x = nbt_number(got, e->key), y = nbt_number(want, e->key);
+        if (is_timing(e->key))
+            same = same && x > 0;
+        else if (!strcmp(e->key, "loss"))
+            d->loss = oracle_worse(d->loss, fabs(x - y));
+        else if (!strcmp(e->key, "eval_loss"))
+            d->eval = oracle_worse(d->eval, fabs(x - y));
+        else if (!strcmp(e->key, "grad_norm"))
+            d->norm = oracle_worse(d->norm, fabs(x / y - 1));
+        else if (!strcmp(e->key, "learning_rate"))
+            d->rate = oracle_worse(d->rate, x == y ? 0 : fabs(x / y - 1));
+        else
+            same = same && x == y;
     }
-    oracle_count(&r->line, "epochs", lines, (int64_t)list->n);
-    oracle_count(&r->line, "evaluations", evals, (int64_t)list->n);
-    oracle_figure(&r->line, "loss", loss, 2e-5);
-    oracle_figure(&r->line, "eval_loss", eval, 2e-5);
-    oracle_figure(&r->line, "grad_norm", norm, 1e-4);
-    oracle_figure(&r->line, "lr", rate, 1e-12);
+    return same && !nbi_json_get(got, "loss") == !nbi_json_get(want, "loss");
+}
+
+/* trainer_state.json of the last checkpoint, as the Trainer left it. */
+static void compare_state(hf_run *r, const char *checkpoint)
+{
+    deviations d = {0};
+    int64_t same = 0, values = 0;
+    char *dir = nbt_join(r->out, checkpoint);
+    const nbi_json *got = oracle_json(&r->arena, dir, "trainer_state.json");
+    const nbi_json *want = oracle_json(&r->arena, r->dir, "trainer_state.json");
+    const nbi_json *a = nbi_json_get(got, "log_history"), *b = nbi_json_get(want, "log_history");
+    assert_true(a && b);
+    for (const nbi_json *e = a->first, *f = b->first; e && f; e = e->next, f = f->next)
+        same += compare_entry(e, f, &d);
+    oracle_count(&r->line, "entries", (int64_t)a->n, (int64_t)b->n);
+    oracle_count(&r->line, "same keys", same, (int64_t)b->n);
+    oracle_figure(&r->line, "loss", d.loss, 2e-5);
+    oracle_figure(&r->line, "eval_loss", d.eval, 2e-5);
+    oracle_figure(&r->line, "grad_norm", d.norm, 1e-4);
+    oracle_figure(&r->line, "lr", d.rate, 1e-12);
+    static const char *const equal[] = {"best_global_step", "global_step",     "max_steps", "epoch",
+                                        "num_train_epochs", "train_batch_size"};
+    for (size_t i = 0; i < sizeof equal / sizeof *equal; i++)
+        values += nbt_number(got, equal[i]) == nbt_number(want, equal[i]);
+    oracle_count(&r->line, "counters", values, (int64_t)(sizeof equal / sizeof *equal));
+    oracle_figure(&r->line, "best_metric",
+                  fabs(nbt_number(got, "best_metric") - nbt_number(want, "best_metric")), 2e-5);
+    const char *best = nbi_json_get(want, "best_model_checkpoint")->text,
+               *ours = nbi_json_get(got, "best_model_checkpoint")->text;
+    assert_true(ours && strrchr(best, '/') && strrchr(ours, '/'));
+    assert_string_equal(strrchr(ours, '/'), strrchr(best, '/'));
+    for (const nbi_json *e = want->first; e; e = e->next)
+        assert_non_null(nbi_json_get(got, e->key));
+    nbi_free(dir);
+}
+
+/* The history can be read from the Trainer's own file too. */
+static void read_theirs(hf_run *r)
+{
+    nb_error err = {0};
+    nbi_history h;
+    int64_t step;
+    const nbi_json *want = oracle_json(&r->arena, r->dir, "trainer_state.json");
+    nbi_history_init(&h);
+    NBT_OK(nbi_trainer_state_read(r->dir, &h, &step, &err));
+    assert_int_equal(h.entries.n, nbi_json_get(want, "log_history")->n);
+    assert_true((double)step == nbt_number(want, "global_step"));
+    for (size_t i = 0; i < h.entries.n; i++)
+        assert_int_equal(h.entries.v[i].kind,
+                         isnan(nbi_history_value(&h, &h.entries.v[i], "eval_loss"))
+                             ? NBI_ENTRY_TRAIN
+                             : NBI_ENTRY_EVAL);
+    nbi_history_free(&h);
+}
+
+/* What the run says at its end. */
+static void compare_end(hf_run *r)
+{
+    nb_error err = {0};
+    nbi_history h;
+    const nbi_json *want = nbi_json_get(r->expected, "train_result");
+    nbi_history_init(&h);
+    NBT_OK(nbi_trainer_state_read(r->out, &h, NULL, &err));
+    const nbi_entry *e = nbi_history_last(&h);
+    assert_int_equal(e->kind, NBI_ENTRY_END);
+    assert_true(e->epoch == nbt_number(want, "epoch"));
+    oracle_figure(&r->line, "train_loss",
+                  fabs(nbi_history_value(&h, e, "train_loss") - nbt_number(want, "train_loss")),
+                  2e-5);
+    nbi_history_free(&h);
 }
 
 /* The adapter of the last checkpoint, and the final one, against the reference. */
@@ -182,9 +256,11 @@ static bool run_one(const char *root, const char *name)
     write_order(oracle_json(&r.arena, r.dir, "order.json"), path = nbt_join(r.tmp, "order.jsonl")),
         nbi_free(path);
     train(&r);
-    compare_log(&r);
-    compare_adapter(&r, ".");
     snprintf(file, sizeof file, "checkpoint-%d", (int)nbt_number(r.expected, "global_step"));
+    compare_state(&r, file);
+    compare_end(&r);
+    read_theirs(&r);
+    compare_adapter(&r, ".");
     compare_adapter(&r, file);
     printf("%s:%s\n", name, r.line.text);
     nbi_arena_free(&r.arena);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Optimizers and learning-rate schedules: one registry each. */
+/* Optimizers: one registry, in optim.c. */
 #ifndef NB_OPTIM_H
 #define NB_OPTIM_H
 
@@ -96,12 +96,5 @@ void nb_optim_zero_grads(const nb_param_list *params);
 double nb_grad_norm(const nb_exec *exec, const nb_param_list *params);
 /* min(1, max_norm / (norm + 1e-6)), 1 when max_norm <= 0 (torch.nn.utils.clip_grad_norm_). */
 double nb_clip_scale(double norm, double max_norm);
-
-/* Learning rate at update `step` (0-based) of `total`, as a factor of the base rate: HF's lambdas.
- */
-typedef double nb_schedule_fn(int64_t step, int64_t warmup, int64_t total);
-/* "linear", "cosine", "constant", "constant_with_warmup"; NULL when unknown. */
-nb_schedule_fn *nb_schedule_find(const char *name);
-void nb_schedule_list(char *buf, size_t size);
 
 #endif

@@ -221,9 +221,13 @@ nb_status nbi_find_longest(const nbi_batching *b, double epochs, int64_t max_ste
     return st;
 }
 
-int64_t nbi_warmup_steps(int64_t steps, double ratio, int64_t total)
+int64_t nbi_warmup_steps(double steps, double ratio, int64_t total)
 {
-    if (steps > 0 || !(ratio > 0))
-        return steps > 0 ? steps : 0;
+    if (steps >= 1)
+        return (int64_t)steps;
+    if (steps > 0)
+        ratio = steps;
+    if (!(ratio > 0))
+        return 0;
     return (int64_t)ceil(ratio * (double)total);
 }

@@ -62,7 +62,7 @@ nb_status nbi_find_longest(const nbi_batching *b, double epochs, int64_t max_ste
 /* Tokens of the longest micro-batch: b->longest, or what no order can exceed while that is not
  * known. */
 int64_t nbi_batching_max_tokens(const nbi_batching *b);
-/* Number of warm-up updates. */
-int64_t nbi_warmup_steps(int64_t steps, double ratio, int64_t total);
+/* Number of warm-up updates: `steps`, which below 1 is a part of all, else `ratio` of all. */
+int64_t nbi_warmup_steps(double steps, double ratio, int64_t total);
 
 #endif

@@ -8,6 +8,7 @@
 #include "data/dataset.h"
 #include "nibble/recipe.h"
 #include "optim/optim.h"
+#include "optim/schedule.h"
 
 typedef enum nb_method { NB_METHOD_QLORA, NB_METHOD_LORA, NB_METHOD_FULL } nb_method;
 /* As asked for; AUTO and F16 leave the choice to the machine. */
@@ -55,10 +56,11 @@ struct nb_recipe {
 
     /* optimisation */
     const char *optim, *schedule;
+    const char *schedule_kwargs; /* a JSON object; NULL: none */
     nb_optim_config optim_config;
     double learning_rate, max_grad_norm;
     double warmup_ratio;
-    int64_t warmup_steps; /* > 0 wins over the ratio */
+    double warmup_steps; /* from 1 on wins over the ratio; below, a ratio that wins */
     int64_t batch, eval_batch, accumulation;
     double epochs;
     int64_t max_steps; /* > 0 wins over epochs */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What follows from the keys given: derived settings, combinations that make no sense, and advice
  * on values outside the usual range (a line each, never a refusal). */
+#include <math.h>
 #include <string.h>
 #include "base/fail.h"
 #include "base/log.h"
@@ -108,6 +109,19 @@ static nb_status derive_lora(nb_recipe *r, nb_error *err)
     return NB_OK;
 }
 
+static nb_status check_schedule(nb_recipe *r, nb_error *err)
+{
+    nb_schedule s;
+    if (r->warmup_steps > 1 && r->warmup_steps != floor(r->warmup_steps))
+        return clash(r, err,
+                     "warmup_steps: expected a whole number, or a part of all steps below 1");
+    NBI_TRY(nb_schedule_init(&s, r->schedule, r->schedule_kwargs, r->learning_rate, 0, 1, err));
+    if (nb_schedule_wants_metric(&s) && r->warmup_steps > 0)
+        return nbi_recipe_note(r, NB_LOG_NOTE, err, "warmup_steps: no effect: %s has no warm-up",
+                               r->schedule);
+    return NB_OK;
+}
+
 static nb_status derive_rates(nb_recipe *r, nb_error *err)
 {
     char names[300];
@@ -122,12 +136,7 @@ static nb_status derive_rates(nb_recipe *r, nb_error *err)
         return clash(r, err, "max_steps: 0 trains nothing; leave it out to go by num_train_epochs");
     if (r->max_steps < 0 && r->epochs <= 0)
         return clash(r, err, "num_train_epochs: 0 trains nothing; give max_steps or epochs");
-    if (!nb_schedule_find(r->schedule)) {
-        nb_schedule_list(names, sizeof names);
-        return nbi_fail(err, NB_CONFIG,
-                        "lr_scheduler_type: \"%s\" is not known, expected one of %s", r->schedule,
-                        names);
-    }
+    NBI_TRY(check_schedule(r, err));
     if (!nb_optim_find(r->optim)) {
         nb_optim_list(names, sizeof names);
         return nbi_fail(err, NB_CONFIG, "optim: \"%s\" is not known, expected one of %s", r->optim,
@@ -187,6 +196,10 @@ static nb_status derive_run(nb_recipe *r, nb_error *err)
         return clash(r, err,
                      "eval_strategy: there are no rows to evaluate; give eval_data, eval_rows or "
                      "eval_fraction");
+    if (!strcmp(r->schedule, "reduce_lr_on_plateau") && r->eval_strategy == NB_STRATEGY_NO)
+        return clash(r, err,
+                     "lr_scheduler_type: reduce_lr_on_plateau follows the evaluation loss; give "
+                     "rows to evaluate and an eval_strategy");
     return NB_OK;
 }
 

@@ -144,7 +144,6 @@ const nbi_silent_key nbi_silent_keys[] = {
     {"loraplus_lr_ratio", UNSET, NULL},
 
     /* updates */
-    {"lr_scheduler_kwargs", UNSET, NULL},
     {"optim_args", UNSET, NULL},
     {"optim_target_modules", UNSET, NULL},
     {"adafactor", NO, "use optim"},
@@ -212,32 +211,6 @@ int nbi_key_find(const char *name)
         if (!strcmp(nbi_aliases[i].name, name))
             return nbi_key_index(nbi_aliases[i].key);
     return nbi_key_index(name);
-}
-
-static size_t min3(size_t a, size_t b, size_t c)
-{
-    size_t m = a < b ? a : b;
-    return m < c ? m : c;
-}
-
-size_t nb_name_distance(const char *a, const char *b)
-{
-    enum { MAX = 64 };
-    size_t n = strlen(a), m = strlen(b), row[MAX + 1];
-    if (n > MAX || m > MAX)
-        return SIZE_MAX;
-    for (size_t j = 0; j <= m; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t best = min3(diagonal + (a[i - 1] != b[j - 1]), row[j] + 1, row[j - 1] + 1);
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[m];
 }
 
 /* "lr" for learning_rate: the first letters of the words. */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 #include "base/fail.h"
+#include "base/yaml.h"
 #include "train/recipe_keys.h"
 
 typedef NBI_ARRAY(char *) text_list;
@@ -239,6 +240,68 @@ static nb_status store_vars(nb_recipe *r, const nbi_key *k, const nbi_json *v, c
     return NB_OK;
 }
 
+/* A word of YAML as what JSON would make of it. */
+static void write_option(nbi_json_writer *w, const nbi_json *v)
+{
+    double x;
+    bool b;
+    if (nbi_json_is_null(v))
+        nbi_jw_null(w);
+    else if (v->type == NBI_JT_BOOL || (v->type == NBI_JT_SCALAR && nbi_json_to_bool(v, &b)))
+        nbi_jw_bool(w, v->type == NBI_JT_BOOL ? v->boolean : b);
+    else if (v->type != NBI_JT_STRING && nbi_json_to_f64(v, &x) && isfinite(x))
+        nbi_jw_f64(w, x);
+    else
+        nbi_jw_strn(w, v->text, v->text_len);
+}
+
+static nb_status store_object(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                              nb_error *err)
+{
+    nbi_strbuf b = {0};
+    nbi_json_writer w;
+    nb_status st = NB_OK;
+    nbi_json_writer_init(&w, &b, 0, true);
+    nbi_jw_object(&w);
+    for (const nbi_json *e = v->first; st == NB_OK && e; e = e->next) {
+        if (e->type == NBI_JT_ARRAY || e->type == NBI_JT_OBJECT)
+            st = wrong(k, e, where, err, "a number or a word for each name");
+        nbi_jw_key(&w, e->key);
+        if (st == NB_OK)
+            write_option(&w, e);
+    }
+    nbi_jw_object_end(&w);
+    st = st == NB_OK ? nbi_strbuf_check(&b, err) : st;
+    char *copy = st == NB_OK ? nbi_arena_strndup(&r->arena, b.s, strlen(b.s)) : NULL;
+    nbi_strbuf_free(&b);
+    if (st == NB_OK && !copy)
+        return nomem(k, err);
+    if (copy)
+        memcpy(field(r, k), &copy, sizeof copy);
+    return st;
+}
+
+/* A map, or a text that holds one, as HF's command line takes it. */
+static nb_status store_options(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                               nb_error *err)
+{
+    nbi_arena scratch;
+    nbi_json *doc;
+    const char *s;
+    size_t len;
+    if (v->type == NBI_JT_OBJECT)
+        return store_object(r, k, v, where, err);
+    if (!nbi_json_to_str(v, &s, &len) || s[strspn(s, " ")] != '{')
+        return wrong(k, v, where, err, "a map of names to values");
+    nbi_arena_init(&scratch, NBI_MEM_OTHER);
+    nb_status st = nbi_yaml_parse_value(&scratch, where, s + strspn(s, " "), &doc, err);
+    st = nbi_fail_format_as(err, st, NB_CONFIG);
+    if (st == NB_OK)
+        st = store_object(r, k, doc, where, err);
+    nbi_arena_free(&scratch);
+    return st;
+}
+
 /* Only characters of module names: a name (or several), not a regular expression. */
 static bool is_names(const char *s)
 {
@@ -338,6 +401,8 @@ nb_status nbi_key_store(nb_recipe *r, const nbi_key *k, const nbi_json *v, const
         return store_patterns(r, k, v, where, err);
     case NBI_KEY_VARS:
         return store_vars(r, k, v, where, err);
+    case NBI_KEY_OPTIONS:
+        return store_options(r, k, v, where, err);
     case NBI_KEY_MODULES:
         return store_modules(r, k, v, where, err);
     }
@@ -464,6 +529,10 @@ void nbi_key_write(const nb_recipe *r, const nbi_key *k, nbi_json_writer *w)
         break;
     case NBI_KEY_VARS:
         write_vars(&r->data_config, w);
+        break;
+    case NBI_KEY_OPTIONS:
+        memcpy(&s, f, sizeof s);
+        nbi_jw_raw(w, s ? s : "null");
         break;
     case NBI_KEY_MODULES:
         write_modules(r, k, w);

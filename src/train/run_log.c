@@ -56,7 +56,7 @@ static nb_recipe in_force(const nbi_run *run)
     s.compute_dtype = s.compute == NB_COMPUTE_BF16 ? NB_COMPUTE_ASK_BF16 : NB_COMPUTE_ASK_F32;
     s.threads = m->exec.q->threads;
     s.data_config.format = run->data->format;
-    s.warmup_steps = run->warmup;
+    s.warmup_steps = (double)run->warmup;
     s.eval_on_start = nbi_run_evaluates_first(run);
     return s;
 }

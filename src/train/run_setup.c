@@ -64,14 +64,9 @@ static nb_status plan_updates(nbi_run *run, nb_error *err)
     NBI_TRY(nbi_find_longest(&run->batching, r->epochs, r->max_steps, &run->longest, err));
     run->batching.longest = run->longest.tokens;
     run->warmup = nbi_warmup_steps(r->warmup_steps, r->warmup_ratio, run->total);
-    run->schedule = nb_schedule_find(r->schedule);
-    if (!run->schedule) {
-        char names[200];
-        nb_schedule_list(names, sizeof(names));
-        return nbi_fail(err, NB_CONFIG,
-                        "lr_scheduler_type: \"%s\" is not known, expected one of %s", r->schedule,
-                        names);
-    }
+    NBI_TRY(nb_schedule_init(&run->schedule, r->schedule, r->schedule_kwargs, r->learning_rate,
+                             run->warmup, run->total, err));
+    nbi_run_keep_schedule(run);
     return NB_OK;
 }
 

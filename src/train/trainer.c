@@ -25,6 +25,23 @@ static void note_best(nbi_run *run)
     }
 }
 
+void nbi_run_keep_schedule(nbi_run *run)
+{
+    const double *s = run->schedule.state;
+    run->at.schedule_0 = s[0];
+    run->at.schedule_1 = s[1];
+    run->at.schedule_2 = s[2];
+    run->at.schedule_3 = s[3];
+}
+
+void nbi_run_restore_schedule(nbi_run *run)
+{
+    const nbi_progress *at = &run->at;
+    const double s[NB_SCHEDULE_STATE] = {at->schedule_0, at->schedule_1, at->schedule_2,
+                                         at->schedule_3};
+    memcpy(run->schedule.state, s, sizeof(s));
+}
+
 nb_status nbi_run_evaluate(nbi_run *run, nb_error *err)
 {
     double begin = nbi_clock();
@@ -42,6 +59,9 @@ nb_status nbi_run_evaluate(nbi_run *run, nb_error *err)
     run->at.last_eval = run->at.step;
     run->aside += nbi_clock() - begin;
     NBI_TRY(nbi_run_log_eval(run, err));
+    if (run->at.step > 0) /* the one before the first step does not count, as in the Trainer */
+        nb_schedule_metric(&run->schedule, run->eval_result.loss);
+    nbi_run_keep_schedule(run);
     if (run->at.step == 0)
         run->result.eval_loss_before = run->eval_result.loss;
     else
@@ -146,6 +166,7 @@ static nb_status interrupted(nbi_run *run, nb_error *err)
 
 static nb_status start(nbi_run *run, nb_error *err)
 {
+    nbi_run_restore_schedule(run);
     if (nbi_run_evaluates_first(run))
         NBI_TRY(nbi_run_evaluate(run, err));
     NBI_TRY(make_epoch(run, err));

@@ -39,7 +39,11 @@ typedef struct nbi_group {
     X(int64_t, I64, tokens_seen) /* of all rows trained on */                                      \
     X(double, F64, best_metric)  /* of the evaluations after the first update */                   \
     X(int64_t, I64, best_step)   /* -1: none yet */                                                \
-    X(int64_t, I64, last_eval)   /* step, -1: none yet */                                          \
+    X(double, F64, schedule_0)   /* nb_schedule.state */                                           \
+    X(double, F64, schedule_1)                                                                     \
+    X(double, F64, schedule_2)                                                                     \
+    X(double, F64, schedule_3)                                                                     \
+    X(int64_t, I64, last_eval) /* step, -1: none yet */                                            \
     X(int64_t, I64, last_save)
 
 typedef struct nbi_progress {
@@ -70,7 +74,7 @@ typedef struct nbi_run {
     nbi_longest longest;         /* micro-batch */
     const nb_param_list *params; /* what is trained: the adapter's or the model's */
     nb_optim *optim;
-    nb_schedule_fn *schedule;
+    nb_schedule schedule;
     nb_workspace *ws;
     int64_t max_rows; /* tokens the workspace takes */
     nb_batch_buffer batch;
@@ -140,6 +144,10 @@ nb_status nbi_run_estimate(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 void nbi_run_estimate_again(const nbi_run *run);
 /* Seconds until the end by what was measured so far. */
 double nbi_run_seconds_left(const nbi_run *run);
+
+/* The state of the schedule into run->at, and back after a checkpoint was read. */
+void nbi_run_keep_schedule(nbi_run *run);
+void nbi_run_restore_schedule(nbi_run *run);
 
 /* The loss before the first step is part of the result unless it was declined. */
 bool nbi_run_evaluates_first(const nbi_run *run);

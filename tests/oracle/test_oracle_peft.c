@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "optim/schedule.h"
 #include "testutil.h"
 #include "oracle/oracle_util.h"
 #include "oracle/oracle_train.h"
@@ -130,8 +131,11 @@ static void one_step(peft_case *c, nb_optim *o, int64_t s, const nbi_json *hyper
 {
     nb_error err = {0};
     const nbi_json *e = nbi_json_at(nbi_json_get(c->run, "steps"), (size_t)s);
-    nb_schedule_fn *schedule = nb_schedule_find(nbi_json_get(hyper, "lr_scheduler_type")->text);
-    double total = oracle_number(hyper, "steps", 10);
+    nb_schedule schedule;
+    NBT_OK(nb_schedule_init(&schedule, nbi_json_get(hyper, "lr_scheduler_type")->text, NULL,
+                            oracle_number(hyper, "lr", NAN),
+                            (int64_t)oracle_number(hyper, "warmup_steps", 0),
+                            (int64_t)oracle_number(hyper, "steps", 10), &err));
     double loss64 = 0, norm64 = 0;
     assert_true(nbi_json_to_f64(nbi_json_at(nbi_json_get(c->run, "loss_f64"), (size_t)s), &loss64));
     assert_true(
@@ -147,8 +151,7 @@ static void one_step(peft_case *c, nb_optim *o, int64_t s, const nbi_json *hyper
     if (s == 0 && c->grads)
         oracle_figure(&c->line, "grads", oracle_grad_deviation(c->params, c->grads, &compared),
                       c->tol.grads);
-    double lr = oracle_number(hyper, "lr", NAN) *
-                schedule(s, (int64_t)oracle_number(hyper, "warmup_steps", 0), (int64_t)total);
+    double lr = nb_schedule_rate(&schedule, s);
     w->loss = oracle_worse(w->loss, fabs(l.sum / (double)l.tokens - loss64));
     w->norm = oracle_worse(w->norm, fabs(norm - norm64) / norm64);
     w->lr = oracle_worse(w->lr, fabs(lr - oracle_number(e, "lr", NAN)));

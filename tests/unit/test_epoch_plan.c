@@ -49,6 +49,7 @@ static void updates(void **state)
     assert_int_equal(nbi_warmup_steps(0, 0.03, 100), 3);
     assert_int_equal(nbi_warmup_steps(-1, 0.03, 101), 4);
     assert_int_equal(nbi_warmup_steps(0, 0, 100), 0);
+    assert_int_equal(nbi_warmup_steps(0.05, 0.5, 101), 6);
 }
 
 static void every_row_once(void **state)

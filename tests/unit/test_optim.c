@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Optimizer, clipping and schedules against formulas in double precision. */
+/* Optimizer and clipping against formulas in double precision. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -171,36 +171,12 @@ static void norm_and_clip(void **state)
     close_setup(&s);
 }
 
-static void schedules(void **state)
-{
-    (void)state;
-    char names_text[200];
-    nb_schedule_fn *linear = nb_schedule_find("linear"), *cosine = nb_schedule_find("cosine");
-    assert_null(nb_schedule_find("linears"));
-    nb_schedule_list(names_text, sizeof names_text);
-    assert_string_equal(names_text, "linear, cosine, constant, constant_with_warmup");
-    /* warm-up starts at 0 and reaches the full rate after `warmup` updates */
-    for (int i = 0; i < 10; i++) {
-        assert_true(linear(i, 10, 100) == i / 10.0);
-        assert_true(cosine(i, 10, 100) == i / 10.0);
-        assert_true(nb_schedule_find("constant_with_warmup")(i, 10, 100) == i / 10.0);
-        assert_true(nb_schedule_find("constant")(i, 10, 100) == 1);
-    }
-    assert_true(linear(10, 10, 100) == 1 && linear(55, 10, 100) == 0.5 &&
-                linear(100, 10, 100) == 0);
-    assert_true(linear(120, 10, 100) == 0);
-    assert_true(cosine(10, 10, 100) == 1 && fabs(cosine(55, 10, 100) - 0.5) < 1e-15);
-    assert_true(cosine(100, 10, 100) == 0);
-    assert_true(linear(0, 0, 1) == 1 && linear(3, 5, 5) == 0.6 && linear(0, 0, 0) == 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adamw),
         cmocka_unit_test(names),
         cmocka_unit_test(norm_and_clip),
-        cmocka_unit_test(schedules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -201,14 +201,12 @@ static void test_foreign_keys(void **state)
                                              {"resume_from_checkpoint", "out/checkpoint-5"},
                                              {"neftune_noise_alpha", "5"},
                                              {"early_stopping_patience", "3"},
-                                             {"lr_scheduler_kwargs", "{num_cycles: 2}"},
                                              {"label_smoothing_factor", "0.1"},
                                              {"assistant_only_loss", "true"},
                                              {"eval_delay", "10"}};
     static const char *const quiet[][2] = {{"resume_from_checkpoint", "false"},
                                            {"neftune_noise_alpha", "null"},
                                            {"neftune_noise_alpha", "0"},
-                                           {"lr_scheduler_kwargs", "{}"},
                                            {"deepspeed", "null"},
                                            {"fsdp", "[]"}};
     static const char *const said[][2] = {
@@ -242,6 +240,41 @@ static void test_foreign_keys(void **state)
         assert_non_null(strstr(nbi_strbuf_str(&lines), part));
     }
     nbi_strbuf_free(&lines);
+    nb_recipe_free(&r);
+}
+
+/* A map of the schedule's options, as YAML or as a text, becomes one JSON object. */
+static void test_schedule_options(void **state)
+{
+    (void)state;
+    nb_error err = {0};
+    nb_recipe *r = new_recipe();
+    set(r, "lr_scheduler_type", "cosine_with_min_lr");
+    set(r, "lr_scheduler_kwargs", "{num_cycles: 1, min_lr: 5e-5}");
+    assert_string_equal(r->schedule_kwargs, "{\"num_cycles\": 1.0, \"min_lr\": 5e-05}");
+    NBT_OK(nb_recipe_finish(r, NULL, &err));
+    NBT_OK(read_text(r, "lr_scheduler_kwargs: '{\"min_lr_rate\": 0.1}'\n", &err));
+    assert_string_equal(r->schedule_kwargs, "{\"min_lr_rate\": 0.1}");
+    NBT_FAILS(NB_CONFIG, "a map of names",
+              nb_recipe_set(r, "lr_scheduler_kwargs", "num_cycles", &err));
+    NBT_FAILS(NB_CONFIG, "a number or a word",
+              nb_recipe_set(r, "lr_scheduler_kwargs", "{num_cycles: [1]}", &err));
+    set(r, "lr_scheduler_kwargs", "{min_l: 1}");
+    NBT_FAILS(NB_CONFIG, "did you mean \"min_lr\"?", nb_recipe_finish(r, NULL, &err));
+    set(r, "lr_scheduler_kwargs", "null");
+    set(r, "lr_scheduler_type", "warmup_stable_decay");
+    set(r, "lr_scheduler_kwargs", "{\"num_decay_steps\": 5, \"decay_type\": \"1-sqrt\"}");
+    NBT_OK(nb_recipe_finish(r, NULL, &err));
+    set(r, "lr_scheduler_kwargs", "{}");
+    set(r, "lr_scheduler_type", "reduce_lr_on_plateau");
+    NBT_FAILS(NB_CONFIG, "follows the evaluation loss", nb_recipe_finish(r, NULL, &err));
+    set(r, "eval_rows", "5");
+    set(r, "eval_strategy", "epoch");
+    NBT_OK(nb_recipe_finish(r, NULL, &err));
+    set(r, "warmup_steps", "0.1");
+    assert_true(r->warmup_steps == 0.1);
+    set(r, "warmup_steps", "2.5");
+    NBT_FAILS(NB_CONFIG, "whole number", nb_recipe_finish(r, NULL, &err));
     nb_recipe_free(&r);
 }
 
@@ -281,7 +314,7 @@ static void test_combinations(void **state)
     finish_fails("template_vars: {a: b}\n", "without template");
     finish_fails("eval_data: a\neval_rows: 3\n", "give one of them");
     finish_fails("eval_strategy: epoch\n", "no rows to evaluate");
-    finish_fails("lr_scheduler_type: polynomial\n", "cosine");
+    finish_fails("lr_scheduler_type: quadratic\n", "cosine");
     finish_fails("optim: sophia\n", "adamw_torch");
     finish_fails("max_steps: 0\n", "trains nothing");
     finish_fails("method: full\ninit_adapter: a\n", "method: lora");
@@ -477,11 +510,17 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_tutorial),
-        cmocka_unit_test(test_errors),    cmocka_unit_test(test_combinations),
-        cmocka_unit_test(test_spellings), cmocka_unit_test(test_advice),
-        cmocka_unit_test(test_table),     cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_distance),  cmocka_unit_test(test_foreign_keys),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_tutorial),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_combinations),
+        cmocka_unit_test(test_spellings),
+        cmocka_unit_test(test_advice),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_schedule_options),
+        cmocka_unit_test(test_distance),
+        cmocka_unit_test(test_foreign_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

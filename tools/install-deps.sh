@@ -3,7 +3,7 @@
 # names what is missing. --check only tells.
 set -eu
 packages="gcc libc6-dev pkg-config meson ninja-build libyaml-dev libpcre2-dev libutf8proc-dev libcsv-dev
- libssl-dev libedit-dev libcmocka-dev"
+ libprotobuf-c-dev libssl-dev libedit-dev libcmocka-dev"
 # what each package is needed for, by a file or tool that shows it is there
 missing=""
 for p in $packages; do
@@ -17,6 +17,7 @@ for p in $packages; do
     libyaml-dev) pkg-config --exists yaml-0.1 2>/dev/null || missing="$missing $p" ;;
     libpcre2-dev) pkg-config --exists libpcre2-8 2>/dev/null || missing="$missing $p" ;;
     libutf8proc-dev) pkg-config --exists libutf8proc 2>/dev/null || missing="$missing $p" ;;
+    libprotobuf-c-dev) pkg-config --exists libprotobuf-c 2>/dev/null || missing="$missing $p" ;;
     libssl-dev) pkg-config --exists libcrypto 2>/dev/null || missing="$missing $p" ;;
     libedit-dev) pkg-config --exists libedit 2>/dev/null || missing="$missing $p" ;;
     libcmocka-dev) pkg-config --exists cmocka 2>/dev/null || missing="$missing $p" ;;

@@ -122,7 +122,7 @@ static nb_status put_silent(nb_recipe *r, const nbi_silent_key *k, const nbi_jso
     size_t len;
     bool empty =
         nbi_json_is_null(v) || ((v->type == NBI_JT_ARRAY || v->type == NBI_JT_OBJECT) && v->n == 0);
-    /* report_to: [tensorboard] is a list of one */
+    /* a list of one is that one */
     const nbi_json *one = v->type == NBI_JT_ARRAY && v->n == 1 ? v->first : v;
     if (!empty && one->type == NBI_JT_BOOL)
         s = one->boolean ? "true" : "false";

@@ -74,6 +74,7 @@ struct nb_recipe {
     bool eval_on_start;
     bool eval_loss_trainer; /* eval_loss_reduction: trainer */
     nb_dtype save_dtype;    /* of full models; adapters are f32 */
+    bool tensorboard;       /* report_to */
 
     struct nb_recipe_note *notes; /* lines to be said once: keys without effect */
     bool said;

@@ -71,6 +71,8 @@ static const nbi_choice appended[] = {{"true", 0}, {"false", 1}, {NULL, 0}};
 static const nbi_choice strategies[] = {
     {"no", NB_STRATEGY_NO}, {"steps", NB_STRATEGY_STEPS}, {"epoch", NB_STRATEGY_EPOCH}, {NULL, 0}};
 static const nbi_choice reductions[] = {{"token", 0}, {"trainer", 1}, {NULL, 0}};
+static const nbi_choice reports[] = {
+    {"tensorboard", 1}, {"none", 0}, {"all", 1}, {"false", 0}, {NULL, 0}};
 static const nbi_choice dtypes[] = {
     {"float32", NB_DT_F32}, {"f32", NB_DT_F32}, {"bfloat16", NB_DT_BF16}, {"bf16", NB_DT_BF16},
     {"float16", NB_DT_F16}, {"f16", NB_DT_F16}, {"fp16", NB_DT_F16},      {NULL, 0}};
@@ -222,5 +224,7 @@ const nbi_key nbi_keys[] = {
     INT("save_total_limit", "run", save_total_limit, 0, MANY, "0", "all", "checkpoints kept"),
     CHOICE("save_dtype", "run", save_dtype, dtypes, "float32|bfloat16|float16", "float32", NULL,
            "type of a fully trained model's file"),
+    CHOICE("report_to", "run", tensorboard, reports, "tensorboard|none", "tensorboard", NULL,
+           "event files for TensorBoard in output_dir/runs"),
 };
 const size_t nbi_keys_n = sizeof nbi_keys / sizeof *nbi_keys;

@@ -107,6 +107,8 @@ static nb_status store_choice(nb_recipe *r, const nbi_key *k, const nbi_json *v,
                               nb_error *err)
 {
     char expected[200];
+    if (v->type == NBI_JT_ARRAY && v->n == 1)
+        v = v->first; /* report_to: [tensorboard] is a list of one */
     const char *s = v->type == NBI_JT_BOOL ? shown(v) : NULL;
     size_t len;
     if (s || nbi_json_to_str(v, &s, &len))

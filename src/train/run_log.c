@@ -117,6 +117,7 @@ static nb_status add_entry(nbi_run *run, nbi_entry_kind kind, const named *v, si
         NBI_TRY(nbi_history_add(&run->history, v[i].name, v[i].value, v[i].count, err));
     if (run->train_log) /* what comes before it is open is written when it opens */
         write_line(run);
+    nbi_watch_entries(run->watch);
     return NB_OK;
 }
 #define ADD_ENTRY(run, kind, v, err) add_entry(run, kind, v, sizeof(v) / sizeof *(v), err)
@@ -190,6 +191,8 @@ nb_status nbi_run_log_open(nbi_run *run, nb_error *err)
     NBI_TRY(log_header(run, err));
     if (nbi_history_last(&run->history))
         write_line(run); /* the evaluation before the first step */
+    run->watch = nbi_watch_open(run);
+    nbi_watch_entries(run->watch);
     return NB_OK;
 }
 

@@ -222,6 +222,7 @@ nb_status nbi_run_open(nbi_run *run, nb_error *err)
 
 void nbi_run_close(nbi_run *run)
 {
+    nbi_watch_close(&run->watch);
     nbi_train_log_close(&run->train_log);
     nb_workspace_close(&run->ws);
     nb_optim_close(&run->optim);

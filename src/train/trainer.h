@@ -12,6 +12,7 @@
 #include "train/history.h"
 #include "train/plan.h"
 #include "train/train_log.h"
+#include "train/watch.h"
 
 /* The micro-batches of one update. They may lie in two epochs: see next_group in trainer.c. */
 typedef struct nbi_micro {
@@ -61,7 +62,7 @@ typedef struct nbi_window {
 /* Which kind of result an earlier run in the output folder made, by its train_log.jsonl. */
 typedef enum nbi_earlier { NBI_EARLIER_NONE, NBI_EARLIER_ADAPTER, NBI_EARLIER_FULL } nbi_earlier;
 
-typedef struct nbi_run {
+struct nbi_run {
     nb_recipe *r;
     const nb_train_hooks *hooks; /* never NULL */
     const nb_log *log;
@@ -80,6 +81,7 @@ typedef struct nbi_run {
     nb_batch_buffer batch;
     nb_adapter_note note;
     nbi_train_log *train_log;
+    nbi_watch *watch; /* NULL before the log is open */
     int lock;     /* of the output folder; -1: none */
     bool created; /* the output folder is new */
     nbi_earlier earlier;
@@ -100,7 +102,7 @@ typedef struct nbi_run {
     nb_eval_result eval_result; /* the last one */
     NBI_ARRAY(int64_t) saved;   /* checkpoints made by this run, oldest first */
     nb_train_result result;
-} nbi_run;
+};
 
 /* Rows of an evaluated batch. */
 static inline int64_t nbi_run_eval_group(const nbi_run *run)

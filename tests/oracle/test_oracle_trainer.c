@@ -11,6 +11,7 @@
 #include "train/trainer_state.h"
 #include "train_util.h"
 #include "oracle/oracle_util.h"
+#include "oracle/compare_events.h"
 
 static bool has(const char *dir, const char *name)
 {
@@ -212,6 +213,43 @@ static void compare_end(hf_run *r)
     nbi_history_free(&h);
 }
 
+static void compare_event_files(hf_run *r)
+{
+    double worst = 0;
+    const nbi_json *want = oracle_json(&r->arena, r->dir, "tensorboard_scalars.json");
+    if (!want)
+        return;
+    assert_true(compare_events(want, r->out, &worst) > 0);
+    oracle_figure(&r->line, "events", worst, 1e-4);
+}
+
+/* The file that the reference's writer made, read with the tables that write ours. */
+static void sample_events(void **state)
+{
+    (void)state;
+    nbi_arena arena;
+    static event_scalars got;
+    char *root = nbt_join(nbt_oracle(), "trainer"), *path = nbt_join(root, "sample.tfevents");
+    nbi_arena_init(&arena, NBI_MEM_OTHER);
+    const nbi_json *want = oracle_json(&arena, root, "sample_tfevents.json");
+    if (want) {
+        size_t i = 0;
+        read_events(&got, path);
+        assert_int_equal(got.n, want->n);
+        for (const nbi_json *e = want->first; e; e = e->next, i++) {
+            assert_string_equal(got.v[i].tag, nbi_json_get(e, "tag")->text);
+            assert_true(got.v[i].value == (float)oracle_number(e, "value", NAN));
+            assert_true((double)got.v[i].step == oracle_number(e, "step", -1));
+            assert_true(got.v[i].wall_time == oracle_number(e, "wall_time", -1));
+        }
+    }
+    nbi_arena_free(&arena);
+    nbi_free(path);
+    nbi_free(root);
+    if (!want)
+        skip();
+}
+
 /* The adapter of the last checkpoint, and the final one, against the reference. */
 static void compare_adapter(hf_run *r, const char *which)
 {
@@ -256,6 +294,7 @@ static bool run_one(const char *root, const char *name)
     write_order(oracle_json(&r.arena, r.dir, "order.json"), path = nbt_join(r.tmp, "order.jsonl")),
         nbi_free(path);
     train(&r);
+    compare_event_files(&r);
     snprintf(file, sizeof file, "checkpoint-%d", (int)nbt_number(r.expected, "global_step"));
     compare_state(&r, file);
     compare_end(&r);
@@ -360,7 +399,9 @@ static void schedules(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(trainer_runs), cmocka_unit_test(schedules)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(trainer_runs),
+                                       cmocka_unit_test(sample_events),
+                                       cmocka_unit_test(schedules)};
     if (!nbt_oracle_or_skip())
         return NBT_SKIP;
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,7 +110,7 @@ static const char tutorial[] =
     "eval_steps: 100\n"
     "save_steps: 500\n"
     "fp16: true\n"
-    "report_to: tensorboard\n"
+    "report_to: [tensorboard]\n"
     "trust_remote_code: true\n"
     "padding: max_length\n"
     "use_cache: no\n"
@@ -138,12 +138,12 @@ static void test_tutorial(void **state)
     assert_true(r->warmup_steps == 100 && r->warmup_ratio == 0);
     assert_int_equal(r->eval_strategy, NB_STRATEGY_STEPS);
     assert_int_equal(r->data_config.max_seq_length, 512);
-    assert_true(r->data_config.truncate_left);
+    assert_true(r->data_config.truncate_left && r->tensorboard);
     assert_int_equal(r->data_config.format, NB_DATA_INSTRUCTION);
     assert_int_equal(r->compute,
                      nb_cpu_bf16_fast(nb_cpu_best_flags()) ? NB_COMPUTE_BF16 : NB_COMPUTE_F32);
     static const char *const lines[] = {
-        "report_to: no effect",  "trust_remote_code: no effect",           "padding: no effect",
+        "trust_remote_code: no effect",           "padding: no effect",
         "device_map: no effect", "bnb_4bit_compute_dtype asks for 16-bit", "packing: rows"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         if (!strstr(said.s, lines[i]))
@@ -187,7 +187,7 @@ static void test_errors(void **state)
     NBT_FAILS(NB_NOTFOUND, "", nb_recipe_read(r, "no-such-folder/r.yaml", &err));
     NBT_FAILS(NB_UNSUPPORTED, "bias \"all\"", nb_recipe_set(r, "bias", "all", &err));
     NBT_FAILS(NB_UNSUPPORTED, "use_dora", nb_recipe_set(r, "use_dora", "true", &err));
-    NBT_FAILS(NB_UNSUPPORTED, "report_to", nb_recipe_set(r, "report_to", "wandb", &err));
+    NBT_FAILS(NB_CONFIG, "one of tensorboard, none", nb_recipe_set(r, "report_to", "wandb", &err));
     NBT_FAILS(NB_UNSUPPORTED, "modules_to_save",
               nb_recipe_set(r, "modules_to_save", "[lm_head]", &err));
     nb_recipe_free(&r);

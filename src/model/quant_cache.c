@@ -11,8 +11,7 @@
 #include "base/strbuf.h"
 #include "model/quantise.h"
 
-#define PIECE ((size_t)4 << 20) /* hashed by one thread */
-#define SHORT_HASH 16           /* digits in a name */
+#define SHORT_HASH 16 /* digits in a name */
 #define MAX_NOTE 65536
 
 /* ---- hashes of mapped files ---- */
@@ -20,7 +19,7 @@
 /* out: the hash of the hashes of all pieces; the file's pages leave memory behind the work. */
 static nb_status hash_file(const nbi_mapfile *f, int threads, char out[65], nb_error *err)
 {
-    size_t n = (f->size + PIECE - 1) / PIECE;
+    size_t n = (f->size + NBI_QUANT_CACHE_PIECE - 1) / NBI_QUANT_CACHE_PIECE;
     char(*hex)[65] = nbi_calloc(NBI_MEM_IO, n + 1, sizeof *hex);
     if (!hex)
         return nbi_fail_nomem(err, "a hash", n * sizeof *hex);
@@ -28,7 +27,8 @@ static nb_status hash_file(const nbi_mapfile *f, int threads, char out[65], nb_e
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (size_t i = 0; i < n; i++) {
         nb_error mine = {0};
-        size_t at = i * PIECE, len = f->size - at < PIECE ? f->size - at : PIECE;
+        size_t at = i * NBI_QUANT_CACHE_PIECE,
+               len = f->size - at < NBI_QUANT_CACHE_PIECE ? f->size - at : NBI_QUANT_CACHE_PIECE;
         nb_status s = nbi_sha256_hex(f->data + at, len, hex[i], &mine);
         nbi_mapfile_release(f->data + at, len);
         if (s != NB_OK) {

@@ -16,6 +16,8 @@
 
 #include "model/model.h"
 
+#define NBI_QUANT_CACHE_PIECE ((size_t)4 << 20) /* of a file, hashed by one thread */
+
 /* The folder with the 4-bit form of the open source m->files by m->quant (nbi_free), made when it
  * is missing or damaged (said). NULL when `cache` cannot be used (said): quantise in memory then.
  * Fails only for what is wrong with the source, or memory. */

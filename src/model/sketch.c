@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include "base/fail.h"
+#include "base/mapfile.h"
 #include "format/bnb4bit.h"
 #include "model/weights.h"
 
@@ -13,11 +14,26 @@ typedef struct sketcher {
     nb_safetensors *files; /* NULL: no weights at hand */
     nb_sketch_bytes *b;
     uint64_t layer; /* of the block at hand */
+    uint64_t now;   /* resident from the weights so far */
 } sketcher;
 
 static uint64_t largest(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
+}
+
+/* A weight is loaded: `held` bytes stay, `passing` ones are there while that is made. */
+static void load(sketcher *k, uint64_t held, uint64_t passing)
+{
+    k->now += held;
+    k->b->load_peak = largest(k->b->load_peak, k->now + passing);
+}
+
+/* Reading a few values of a mapped weight brings what lies around them. */
+static void touch(sketcher *k, uint64_t bytes, uint64_t places)
+{
+    uint64_t around = places * NBI_FAULT_BYTES;
+    load(k, bytes < around ? bytes : around, 0);
 }
 
 static uint64_t elements(const nbi_tensor_spec *s)
@@ -41,19 +57,23 @@ static nb_status add_trained(sketcher *k, const nbi_tensor_spec *s, uint64_t cop
     /* a gradient's place only tells that it is there */
     if (s->part == NBI_PART_EMBED)
         k->m->d_embed = (float *)(void *)k->m->blocks;
-    k->b->params += copies * nbi_mem_footprint(elements(s) * sizeof(float));
-    k->b->largest_source =
-        largest(k->b->largest_source, elements(s) * nb_dtype_size(stored_dtype(k, s)));
+    uint64_t bytes = copies * nbi_mem_footprint(elements(s) * sizeof(float));
+    k->b->params += bytes;
+    load(k, bytes, elements(s) * nb_dtype_size(stored_dtype(k, s)));
+    load(k, bytes, 0); /* its gradient */
     return NB_OK;
 }
 
 static nb_status add_vector(sketcher *k, const nbi_tensor_spec *s, nb_error *err)
 {
     nb_model *m = k->m;
-    if (k->how->trainable)
+    uint64_t bytes = nbi_mem_footprint(elements(s) * sizeof(float));
+    if (k->how->trainable) {
         NBI_TRY(add_trained(k, s, 1, err));
-    else
-        k->b->vectors += nbi_mem_footprint(elements(s) * sizeof(float));
+    } else {
+        k->b->vectors += bytes;
+        load(k, bytes, NBI_FAULT_BYTES);
+    }
     if (s->part == NBI_PART_Q_NORM || s->part == NBI_PART_K_NORM) {
         /* only tells that it is there */
         static const float present[1];
@@ -63,6 +83,17 @@ static nb_status add_vector(sketcher *k, const nbi_tensor_spec *s, nb_error *err
     return NB_OK;
 }
 
+/* Quantising it takes a piece of its source and, where the scales are quantised too, these in f32
+ * (nbi_quantise_linear). */
+static void add_conversion(sketcher *k, const nb_qtensor *w, uint64_t held)
+{
+    uint64_t n = (uint64_t)w->n * (uint64_t)w->k, block = (uint64_t)w->block;
+    uint64_t source = n * nb_dtype_size(w->dtype), scales = (n + block - 1) / block * sizeof(float);
+    uint64_t piece = source < NBI_QUANT_PIECE ? source : NBI_QUANT_PIECE;
+    load(k, held, piece + (w->absmax ? 0 : nbi_mem_footprint(scales)));
+    k->b->cache_peak = largest(k->b->cache_peak, held + scales + piece);
+}
+
 /* 4-bit codes and their statistics, each its own block of memory or part of a file. */
 static void add_quantised(sketcher *k, const nb_qtensor *w, uint64_t copies)
 {
@@ -70,12 +101,12 @@ static void add_quantised(sketcher *k, const nb_qtensor *w, uint64_t copies)
     uint64_t data = nb_qtensor_data_bytes(w), stats = nb_qtensor_stat_bytes(w);
     if (k->config->has_quant) {
         b->mapped += copies * (data + stats);
+        touch(k, copies * (data + stats), 4 * copies);
     } else {
-        uint64_t n = (uint64_t)w->n * (uint64_t)w->k, block = (uint64_t)w->block;
-        uint64_t source = n * nb_dtype_size(w->dtype) + (n + block - 1) / block * sizeof(float);
-        b->largest_source = largest(b->largest_source, source);
         data = nbi_mem_footprint(data);
         stats = nbi_mem_footprint(stats);
+        for (uint64_t i = 0; i < copies; i++)
+            add_conversion(k, w, data + stats);
     }
     b->linears += copies * data;
     b->stats += copies * stats;

@@ -13,9 +13,11 @@ typedef struct nb_sketch_bytes {
     uint64_t mapped;    /* part of these that lies in mapped files and not in allocated memory */
     uint64_t embed_row; /* bytes of one row of the embedding, as stored */
     uintptr_t embed_at; /* where it begins in a mapping of its file; 0: no weights at hand */
-    uint64_t largest_source; /* stored tensor that is converted while loading; 0: none is */
-    uint64_t largest_layer;  /* values and statistics of one block */
-    int64_t linear_weights;  /* of the blocks */
+    uint64_t load_peak; /* most that is resident while the weights are loaded in this order: what is
+                         * there already, and the part of the source that is being converted */
+    uint64_t cache_peak;    /* most that making a folder for quantized_cache takes */
+    uint64_t largest_layer; /* values and statistics of one block */
+    int64_t linear_weights; /* of the blocks */
 } nb_sketch_bytes;
 
 /* `config` is borrowed and outlives the model. Linear layers have shape, kind and block sizes as

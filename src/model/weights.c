@@ -6,6 +6,7 @@
 
 #include <string.h>
 #include "base/fail.h"
+#include "base/mapfile.h"
 #include "base/strbuf.h"
 
 void *nbi_model_own(nb_model *m, nbi_memtag tag, size_t n)
@@ -78,6 +79,20 @@ nb_status nbi_model_make_sites(nb_model *m, nb_error *err)
     return add_site(m, NBI_PART_HEAD, -1, err);
 }
 
+/* Whether both hold the same bytes; their pages leave memory behind the comparison. */
+static bool same_bytes(const nb_st_tensor *a, const nb_st_tensor *b)
+{
+    const unsigned char *p = a->data, *q = b->data;
+    bool same = a->dtype == b->dtype && a->bytes == b->bytes;
+    for (size_t at = 0; same && at < a->bytes; at += NBI_QUANT_PIECE) {
+        size_t n = a->bytes - at < NBI_QUANT_PIECE ? a->bytes - at : NBI_QUANT_PIECE;
+        same = memcmp(p + at, q + at, n) == 0;
+        nbi_mapfile_release(p + at, n);
+        nbi_mapfile_release(q + at, n);
+    }
+    return same;
+}
+
 /* A tied model may carry its head a second time; a different one would be lost silently. */
 static nb_status check_tied_copy(const nb_model *m, const nb_st_tensor *t, nb_error *err)
 {
@@ -85,8 +100,7 @@ static nb_status check_tied_copy(const nb_model *m, const nb_st_tensor *t, nb_er
     nbi_layout_module(&m->config, NBI_PART_EMBED, -1, module);
     strcat(module, ".weight");
     const nb_st_tensor *e = nb_safetensors_find(m->files, module);
-    if (e && e->dtype == t->dtype && e->bytes == t->bytes &&
-        memcmp(e->data, t->data, t->bytes) == 0)
+    if (e && same_bytes(e, t))
         return NB_OK;
     return nbi_fail(
         err, NB_FORMAT,

@@ -41,6 +41,10 @@ const float **nbi_model_norm(nb_model *m, nbi_part part, int64_t layer, float **
 
 /* ---- quantising (weights_quant.c) ---- */
 
+/* Bytes of the source that are held at a time: its pages leave memory behind the work, so that the
+ * peak holds the 4-bit model and one piece of the other. */
+#define NBI_QUANT_PIECE ((size_t)16 << 20)
+
 typedef struct nbi_quant_sizes {
     int64_t elements, blocks, groups; /* groups of blocks, for double quantisation */
     size_t codes;                     /* bytes */

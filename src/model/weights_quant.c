@@ -84,10 +84,6 @@ static void double_quantise(const nb_exec *exec, const nb_quant_config *q, int64
     out->nested_block = q->nested_block;
 }
 
-/* Bytes of the source that are held at a time: its pages leave memory behind the work, so that the
- * peak holds the 4-bit model and one piece of the other. */
-#define PIECE_BYTES ((size_t)16 << 20)
-
 /* Place of the first NaN or infinity among n elements whose blocks have these scales. */
 static int64_t find_nonfinite(const nb_quantize4_args *a)
 {
@@ -103,13 +99,13 @@ static int64_t find_nonfinite(const nb_quantize4_args *a)
     return -1;
 }
 
-/* Codes and scales of all elements, piece by piece. `copy` [PIECE_BYTES] takes pieces that lie at
- * an odd address; NULL when none do. */
+/* Codes and scales of all elements, piece by piece. `copy` [NBI_QUANT_PIECE] takes pieces that lie
+ * at an odd address; NULL when none do. */
 static nb_status quantise_pieces(const nb_exec *exec, const nb_st_tensor *t, nb_quantize4_args *a,
                                  void *copy, nb_error *err)
 {
     const size_t size = nb_dtype_size(t->dtype);
-    const int64_t n = t->shape[0] * t->shape[1], step = (int64_t)(PIECE_BYTES / size);
+    const int64_t n = t->shape[0] * t->shape[1], step = (int64_t)(NBI_QUANT_PIECE / size);
     uint8_t *codes = a->codes;
     float *absmax = a->absmax;
     for (int64_t i = 0; i < n; i += step) { /* a power of two, so whole blocks */
@@ -134,9 +130,9 @@ nb_status nbi_quantise_tensor(const nb_exec *exec, const nb_quant_config *q, con
                               const nbi_quant_buffers *to, nb_qtensor *out, nb_error *err)
 {
     bool aligned = (uintptr_t)t->data % nb_dtype_size(t->dtype) == 0;
-    void *copy = aligned ? NULL : nbi_alloc(NBI_MEM_SCRATCH, PIECE_BYTES);
+    void *copy = aligned ? NULL : nbi_alloc(NBI_MEM_SCRATCH, NBI_QUANT_PIECE);
     if (!aligned && !copy)
-        return nbi_fail_nomem(err, "quantising a weight", PIECE_BYTES);
+        return nbi_fail_nomem(err, "quantising a weight", NBI_QUANT_PIECE);
     *out = (nb_qtensor){.kind = q->kind,
                         .dtype = t->dtype,
                         .n = t->shape[0],

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 #include "base/fail.h"
+#include "model/quant_cache.h"
 #include "model/stream.h"
 
 /* What a process grows by beside everything that is counted: pages of the program that training
@@ -28,6 +29,7 @@ typedef struct planner {
     const nbi_plan_spec *s;
     nb_model *model;
     nb_adapter *adapter; /* NULL: full fine-tuning */
+    int threads;
 } planner;
 
 /* How often an adapter's matrix exists in a mixture of experts; the sketch has it as wide as the
@@ -169,10 +171,13 @@ static void add_phases(planner *k)
     const nbi_plan_spec *s = k->s;
     nbi_memory_plan *p = k->p;
     uint64_t step = sum_of(p->tag);
-    uint64_t loaded = p->tag[NBI_MEM_OTHER] + p->tag[NBI_MEM_WEIGHTS] + p->tag[NBI_MEM_SCALES] +
-                      p->weights.params; /* gradients of trained weights come with them */
+    uint64_t load = p->weights.load_peak;
+    if (s->cached && p->weights.cache_peak > 0)
+        /* weights are quantised one by one and read back from the file; before, each thread takes
+         * a piece of the source to name the folder by its content */
+        load = p->weights.cache_peak + WRITE_BYTES + (uint64_t)k->threads * NBI_QUANT_CACHE_PIECE;
     p->phase[NBI_PHASE_DATA] = s->process_peak;
-    p->phase[NBI_PHASE_LOAD] = loaded + p->weights.largest_source;
+    p->phase[NBI_PHASE_LOAD] = p->tag[NBI_MEM_OTHER] + load;
     p->phase[NBI_PHASE_STEP] = step;
     p->phase[NBI_PHASE_SAVE] = step;
     for (int i = 0; i < NBI_PHASES; i++)
@@ -189,7 +194,7 @@ static nb_status make(planner *k, nb_error *err)
     bool full = s->method == NB_METHOD_FULL;
     nb_model_load how = {
         .threads = s->threads, .compute = s->compute, .quant = s->quant, .trainable = full};
-    int threads = s->threads > 0 ? s->threads : nb_device_cpu_count();
+    const int threads = k->threads = s->threads > 0 ? s->threads : nb_device_cpu_count();
     NBI_TRY(nb_model_sketch(&k->model, s->config, s->dir, &how, &p->weights, err));
     p->parameters = k->model->n_parameters;
     p->n_sites = (int64_t)k->model->n_sites;

@@ -94,13 +94,22 @@ static nb_status measure_products(nbi_json_writer *w, const nb_kernels *k, nb_qu
     return st;
 }
 
-static void write_kernels(nbi_json_writer *w, const nb_kernels *k)
+/* The variants; of operations that multiply also the one that works in f32, where it differs. */
+static void write_kernels(nbi_json_writer *w, unsigned flags)
 {
+    nb_kernels k, f32;
+    char text[64];
+    nb_kernels_init(&k, flags);
+    nb_kernels_init(&f32, nb_cpu_f32_flags(flags));
     nbi_jw_key(w, "kernels");
     nbi_jw_object(w);
 #define LINE(member, type)                                                                         \
+    snprintf(text, sizeof(text),                                                                   \
+             strcmp(k.member##_variant, f32.member##_variant) != 0 ? "%s for bf16, %s for f32"     \
+                                                                   : "%s",                         \
+             k.member##_variant, f32.member##_variant);                                            \
     nbi_jw_key(w, #member);                                                                        \
-    nbi_jw_str(w, k->member##_variant);
+    nbi_jw_str(w, text);
     NB_KERNEL_MAP(LINE)
 #undef LINE
     nbi_jw_object_end(w);
@@ -126,7 +135,7 @@ nb_status nb_doctor_report(nbi_json_writer *w, unsigned flags, int threads, nb_e
     nbi_jw_i64(w, (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 1048576);
     nbi_jw_key(w, "memory_unused_mib"); /* without what caches would give back */
     nbi_jw_i64(w, (int64_t)sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE) / 1048576);
-    write_kernels(w, &k);
+    write_kernels(w, flags);
     write_peaks(w, flags, q->threads);
     nb_status st = measure_products(w, &k, q, err);
     nb_queue_close(&q);

@@ -71,6 +71,12 @@ static inline bool nb_cpu_bf16_fast(unsigned flags)
 void nb_cpu_describe(unsigned flags, char buf[128], char brand[64]);
 /* Fills the table for the given flags (a subset of nb_cpu_flags() to force a lower level). */
 void nb_kernels_init(nb_kernels *k, unsigned flags);
+/* The flags without those whose variants multiply bf16 only: the variants for AVX512-BF16 and AMX
+ * hand work in f32 to the ones that these choose. */
+static inline unsigned nb_cpu_f32_flags(unsigned flags)
+{
+    return flags & ~(unsigned)(NB_CPU_AVX512BF16 | NB_CPU_AMX);
+}
 
 /* dtype of what layers hand to each other: BF16 when products compute in bf16. The residual stream,
  * its gradient, adapters and statistics are f32 in both. */

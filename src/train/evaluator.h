@@ -7,6 +7,9 @@
 #include "data/loader.h"
 #include "model/model.h"
 
+/* Rows of a batch where the recipe names no number, as the Trainer has it. */
+#define NBI_EVAL_BATCH 8
+
 typedef struct nbi_eval_setup {
     nb_model *model;
     nb_workspace *ws;

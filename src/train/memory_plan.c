@@ -126,11 +126,13 @@ static void count_products(planner *k)
     k->p->layer_again[NB_RECOMPUTE] = first + o + mlp + attention;
 }
 
-/* Each expert that sees a token gives a row of its own before they are added. */
-static uint64_t expert_rows(const nbi_plan_spec *s)
+/* Each expert that sees a token gives a row of its own before they are added; of so many layers. */
+static uint64_t expert_rows(const nbi_plan_spec *s, int64_t layers)
 {
     const nb_model_config *c = s->config;
-    return (uint64_t)(c->layers * c->experts_used * c->hidden * s->max_rows) *
+    if (c->experts == 0)
+        return 0;
+    return (uint64_t)(layers * c->experts_used * c->hidden * s->max_rows) *
            nb_dtype_size(NB_ACT_DTYPE(s->compute));
 }
 
@@ -153,17 +155,31 @@ static uint64_t sum_of(const uint64_t *tag)
 static nb_status add_workspace(planner *k, nb_error *err)
 {
     uint64_t *tag = k->p->tag, before = sum_of(tag), limit = k->s->limit;
-    uint64_t experts = k->s->config->experts > 0 ? expert_rows(k->s) : 0;
     size_t activations, scratch;
     k->p->recompute = nbi_calloc(NBI_MEM_OTHER, (size_t)k->model->config.layers, 1);
     if (!k->p->recompute)
         return nbi_fail_nomem(err, "a plan", (size_t)k->model->config.layers);
-    before += experts;
+    before += expert_rows(k->s, k->s->config->layers); /* at most */
     NBI_TRY(nbi_plan_recompute(k->p, k->model, k->s->max_rows, k->s->checkpointing,
                                limit > before ? limit - before : 0, &activations, &scratch, err));
-    tag[NBI_MEM_ACTIVATIONS] += nbi_mem_footprint(activations) + experts;
+    int64_t kept = k->p->mode[NB_KEEP], layers = k->s->config->layers;
+    tag[NBI_MEM_ACTIVATIONS] +=
+        nbi_mem_footprint(activations) + expert_rows(k->s, kept < layers ? kept + 1 : layers);
     tag[NBI_MEM_SCRATCH] += nbi_mem_footprint(scratch);
     return NB_OK;
+}
+
+/* A pass reads all layers and the head, a backward pass the layers that train or lie above those.
+ */
+static void count_reading(planner *k)
+{
+    nbi_memory_plan *p = k->p;
+    const nb_model *m = k->model;
+    double layers = (double)(p->weights.linears + p->weights.stats), back = 0;
+    for (int i = 0; i <= NB_RECOMPUTE; i++)
+        back += (double)p->mode[i];
+    p->read_forward = layers + (double)nb_qtensor_data_bytes(&m->head.w);
+    p->read_backward = layers * back / (double)m->config.layers;
 }
 
 static void add_phases(planner *k)
@@ -213,6 +229,8 @@ static nb_status make(planner *k, nb_error *err)
     p->tag[NBI_MEM_IO] += batch_bytes(s);
     count_products(k);
     NBI_TRY(add_workspace(k, err));
+    if (p->stream)
+        count_reading(k);
     add_phases(k);
     return NB_OK;
 }

@@ -53,6 +53,7 @@ typedef struct nbi_memory_plan {
                                        * is still there in the backward pass */
     uint64_t on_disk;                 /* pages of the optimizer that are not resident */
     bool stream; /* layers are read from their file when they are needed, and dropped again */
+    double read_forward, read_backward;   /* bytes that a pass then reads */
     int64_t parameters, trained;          /* logical; `parameters` without adapters */
     int64_t n_sites, covered;             /* linear layers, and those with an adapter */
     double layer_again[NB_RECOMPUTE + 1]; /* operations a token to compute a layer again */

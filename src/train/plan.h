@@ -26,6 +26,7 @@ typedef struct nbi_plan {
     const nbi_batching *batching;
     int64_t length; /* longest row; without data the one assumed */
     bool assumed;   /* there is no data */
+    bool whole_run; /* the number of steps is known: by data or max_steps */
 
     nbi_workload work;
     unsigned cpu_flags;
@@ -61,14 +62,17 @@ typedef struct nbi_change {
     int64_t max_length, batch, max_tokens, lora_r;
     int checkpointing; /* -2: as it is */
     const char *optim;
-    int method; /* an nb_method */
+    int method;  /* an nb_method */
+    bool cached; /* a quantized_cache */
+    bool free;   /* no limit: nothing is streamed or, by itself, computed again */
 } nbi_change;
 extern const nbi_change nbi_no_change;
 
 typedef struct nbi_proposal {
     char text[160]; /* the settings, as in a recipe */
     uint64_t peak;
-    double run; /* seconds, 0: not known */
+    double run;  /* seconds, 0: not known */
+    bool stream; /* with streamed weights */
 } nbi_proposal;
 #define NBI_MAX_PROPOSALS 10
 

@@ -83,6 +83,9 @@ static void apply(const nbi_plan *p, const nbi_change *c, nbi_plan_spec *s, nb_l
         s->checkpointing = c->checkpointing;
     if (c->optim)
         s->optim = c->optim;
+    s->cached = s->cached || c->cached;
+    if (c->free)
+        s->limit = UINT64_MAX;
     if (c->method >= 0) {
         s->method = (nb_method)c->method;
         s->quant.load_in_4bit = s->method == NB_METHOD_QLORA;
@@ -161,6 +164,7 @@ static bool measure(const search *s, const nbi_change *c, nbi_proposal *out)
         return false;
     out->peak = m.peak;
     out->run = t.run;
+    out->stream = m.stream;
     nbi_memory_plan_free(&m);
     return true;
 }
@@ -283,6 +287,16 @@ static void offer_method(search *s)
     offer(s, &c, "load_in_4bit: true, bnb_4bit_use_double_quant: true (method qlora)");
 }
 
+/* Quantised weights that lie in a file need not stay in memory. */
+static void offer_cache(search *s)
+{
+    nbi_change c = nbi_no_change;
+    if (s->p->spec.method != NB_METHOD_QLORA || s->p->spec.cached || s->p->config.has_quant)
+        return;
+    c.cached = true;
+    offer(s, &c, "quantized_cache: DIR");
+}
+
 /* Everything together, as far as it takes. */
 static void offer_all(search *s)
 {
@@ -296,6 +310,10 @@ static void offer_all(search *s)
     if (!four) {
         c.method = NB_METHOD_QLORA;
         nbi_strbuf_puts(&text, "load_in_4bit: true, bnb_4bit_use_double_quant: true, ");
+    }
+    if (!s->p->config.has_quant && !s->p->spec.cached) {
+        c.cached = true;
+        nbi_strbuf_puts(&text, "quantized_cache: DIR, ");
     }
     nbi_strbuf_puts(&text, c.max_tokens > 0 ? "packing: false, " : "");
     nbi_strbuf_puts(&text, "per_device_train_batch_size: 1");
@@ -322,6 +340,7 @@ size_t nbi_plan_fit_memory(const nbi_plan *p, nbi_proposal v[NBI_MAX_PROPOSALS])
     offer_optimizer(&s);
     offer_rank(&s);
     offer_method(&s);
+    offer_cache(&s);
     if (s.n == 0)
         offer_all(&s);
     return s.n;
@@ -329,37 +348,41 @@ size_t nbi_plan_fit_memory(const nbi_plan *p, nbi_proposal v[NBI_MAX_PROPOSALS])
 
 /* ---- time ---- */
 
-static void offer_part(search *s, const char *text, int64_t n, double run)
+#define ONE_EVALUATION "eval_strategy: no, eval_on_start: false"
+
+static void offer_part(search *s, const char *text, double n, double run)
 {
     nbi_proposal v = {.peak = s->p->memory.peak, .run = run};
     if (n < 1 || s->n == NBI_MAX_PROPOSALS)
         return;
-    snprintf(v.text, sizeof(v.text), "%s: %lld", text, (long long)n);
+    snprintf(v.text, sizeof(v.text), "%s: %.0f", text, n);
     s->v[s->n++] = v;
 }
 
-/* Fewer updates or rows: the evaluations stay as long as they leave room. */
+/* Fewer updates or rows: the evaluations stay as long as they leave room; the last one always does.
+ */
 static void offer_fewer(search *s)
 {
     const nbi_plan *p = s->p;
     const nbi_time_plan *t = &p->time;
-    double evals = t->evaluation * p->work.evaluations, room = p->budget - evals;
-    double part = room / (t->run - evals);
-    if (t->run - evals <= 0)
+    double evals = t->evaluation * p->work.evaluations, train = t->run - evals;
+    double last = p->work.evaluations > 0 ? t->evaluation : 0;
+    if (train <= 0)
         return;
-    if (evals > 0 && t->run - evals <= p->budget) {
-        nbi_proposal v = {.peak = p->memory.peak, .run = t->run - evals};
-        snprintf(v.text, sizeof(v.text), "eval_strategy: no, eval_on_start: false");
-        s->v[s->n++] = v;
+    if (evals > last && train + last <= p->budget && s->n < NBI_MAX_PROPOSALS)
+        s->v[s->n++] =
+            (nbi_proposal){.text = ONE_EVALUATION, .peak = p->memory.peak, .run = train + last};
+    double part = (p->budget - evals) / train, steps = floor(part * p->work.steps);
+    if (steps < 1) {
+        steps = floor((p->budget - last) / train * p->work.steps);
+        offer_part(s, evals > last ? ONE_EVALUATION ", max_steps" : "max_steps", steps,
+                   steps * t->step + last);
+        return;
     }
-    if (part <= 0)
-        return;
-    double steps = floor(part * p->work.steps);
-    offer_part(s, "max_steps", (int64_t)steps, steps * t->step + evals);
+    offer_part(s, "max_steps", steps, steps * t->step + evals);
     if (p->data && p->r->max_steps <= 0) {
-        double rows = floor(part * (double)p->data->n);
-        offer_part(s, "max_rows", (int64_t)rows,
-                   rows / (double)p->data->n * (t->run - evals) + evals);
+        double all = (double)p->data->n, rows = floor(part * all);
+        offer_part(s, "max_rows", rows, rows / all * train + evals);
     }
 }
 
@@ -369,10 +392,12 @@ static void offer_model(search *s)
     const nbi_plan *p = s->p;
     double n = (double)p->memory.parameters * p->budget / p->time.run;
     nbi_proposal v = {.peak = 0, .run = p->budget};
-    if (s->n == NBI_MAX_PROPOSALS)
+    if (s->n == NBI_MAX_PROPOSALS || n < 1e6)
         return;
-    snprintf(v.text, sizeof(v.text), "model: one of about %.2g%s parameters",
-             n >= 1e9 ? n * 1e-9 : n * 1e-6, n >= 1e9 ? "B" : "M");
+    if (n >= 1e9)
+        snprintf(v.text, sizeof(v.text), "model: one of about %.1fB parameters", n * 1e-9);
+    else
+        snprintf(v.text, sizeof(v.text), "model: one of about %.0fM parameters", n * 1e-6);
     s->v[s->n++] = v;
 }
 
@@ -381,8 +406,7 @@ size_t nbi_plan_fit_time(const nbi_plan *p, nbi_proposal v[NBI_MAX_PROPOSALS])
     search s = {.p = p, .v = v, .by_time = true};
     if (!(p->time.run > p->budget))
         return 0;
-    if (p->data)
-        offer_fewer(&s);
+    offer_fewer(&s);
     offer_length(&s);
     offer_rank(&s);
     offer_model(&s);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Plans as tables for people and as JSON. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/fail.h"
@@ -53,17 +54,14 @@ static void explain_weights(const nbi_plan *p, char out[160])
     }
     bits_text(p, bits);
     if (p->memory.stream) {
-        double read = (double)b->linears + (double)b->stats + (double)b->head;
-        snprintf(out, 160,
-                 "streamed from the file layer by layer; a micro-batch reads its %.1f MiB twice, "
-                 "at the disk's speed where they are not cached",
-                 read * MIB);
+        snprintf(out, 160, "streamed: one layer or the head at a time, %.1f MiB in the file, in %s",
+                 (double)(b->linears + b->stats + b->head) * MIB, bits);
         return;
     }
     double rest = (double)p->memory.tag[NBI_MEM_WEIGHTS] - (double)b->linears;
     snprintf(out, 160, "blocks in %s %.1f, embedding%s, head and norms %.1f", bits,
-             (double)b->linears * MIB, p->spec.embed_windows ? " (what the rows read)" : "",
-             rest * MIB);
+             (double)b->linears * MIB,
+             p->config.tie_embeddings ? "" : " (what is read of it at a time)", rest * MIB);
 }
 
 static void explain_activations(const nbi_plan *p, char out[160])
@@ -187,6 +185,7 @@ static void put_proposals(nbi_strbuf *o, const char *title, const nbi_proposal *
         }
         if (v[i].run > 0)
             nbi_strbuf_printf(o, "%s%s", between, nbi_format_duration(v[i].run, time));
+        nbi_strbuf_puts(o, v[i].stream ? ", weights streamed" : "");
         nbi_strbuf_puts(o, ")\n");
     }
 }
@@ -204,18 +203,39 @@ static void put_time(const nbi_plan *p, nbi_strbuf *o)
                       p->rates.products * 1e-9, p->rates.kernel, p->rates.attention * 1e-9,
                       p->rates.memory * 1e-9);
     nbi_strbuf_printf(o, "time        about %s a step", nbi_format_duration(t->step, step));
-    if (p->data) {
-        nbi_strbuf_printf(o, ", %s for %.0f steps", nbi_format_duration(t->run, run),
-                          p->work.steps);
-        if (p->work.evaluations > 0)
-            nbi_strbuf_printf(o, " and %.0f evaluation%s of %s", p->work.evaluations,
-                              p->work.evaluations == 1 ? "" : "s",
-                              nbi_format_duration(t->evaluation, eval));
-    } else {
-        nbi_strbuf_printf(o, " of %.0f rows (%.3g tokens a second)", p->work.run.rows,
-                          p->work.run.tokens / t->step);
-    }
+    double rows = p->work.run.rows / (p->work.steps > 0 ? p->work.steps : 1);
+    if (!p->data)
+        nbi_strbuf_printf(o, " of %.0f row%s (%.3g tokens a second)", rows, rows == 1 ? "" : "s",
+                          p->work.run.tokens / t->run);
+    if (p->whole_run)
+        nbi_strbuf_printf(o, ", %s for %.0f step%s", nbi_format_duration(t->run, run),
+                          p->work.steps, p->work.steps == 1 ? "" : "s");
+    if (p->work.evaluations > 0)
+        nbi_strbuf_printf(o, " and %.0f evaluation%s of %s", p->work.evaluations,
+                          p->work.evaluations == 1 ? "" : "s",
+                          nbi_format_duration(t->evaluation, eval));
     nbi_strbuf_putc(o, '\n');
+}
+
+/* What streaming costs, and what that rests on. */
+static void put_streaming(const nbi_plan *p, nbi_strbuf *o)
+{
+    const nbi_time_plan *t = &p->time;
+    char step[32], read[32], bytes[32], rate[32];
+    double steps = p->work.steps > 0 ? p->work.steps : 1;
+    double n = p->work.micro_batches * (p->memory.read_forward + p->memory.read_backward) / steps;
+    nbi_strbuf_printf(
+        o,
+        "streaming   a step reads %s: %s at %s a second (the disk, %s), beside the products; with "
+        "all weights in memory it would take %s, so streaming makes it ",
+        nbi_format_bytes(n, bytes), nbi_format_duration(t->reading, read),
+        nbi_format_bytes(p->rates.disk, rate), p->rates.disk_measured ? "measured" : "assumed",
+        nbi_format_duration(t->in_memory, step));
+    nbi_format_duration(t->step - t->in_memory, step);
+    if (t->step > t->in_memory)
+        nbi_strbuf_printf(o, "%s slower, at worst %s\n", step, read);
+    else
+        nbi_strbuf_printf(o, "hardly slower, at worst %s\n", read);
 }
 
 static void put_advice(const nbi_plan *p, nbi_strbuf *o)
@@ -229,10 +249,23 @@ static void put_advice(const nbi_plan *p, nbi_strbuf *o)
                         : "\nno setting makes it fit: use a smaller model",
                       v, n);
     }
-    if (p->budget > 0 && p->time.run > p->budget) {
+    if (p->budget > 0 && !p->whole_run) {
+        double steps = floor(p->budget / p->time.step);
+        nbi_strbuf_printf(o,
+                          "time_budget %s: enough for about %.0f step%s (%.0f rows); max_steps or "
+                          "data would say how long the run is\n",
+                          nbi_format_duration(p->budget, time), steps, steps == 1 ? "" : "s",
+                          steps * p->work.run.rows);
+    } else if (p->budget > 0 && p->time.run > p->budget) {
         size_t n = nbi_plan_fit_time(p, v);
         snprintf(title, sizeof(title), "\nwhat would fit time_budget %s, each alone:",
                  nbi_format_duration(p->budget, time));
+        if (n == 0)
+            snprintf(
+                title, sizeof(title),
+                "\nno setting makes it fit time_budget %s: not even one step, nor a model of a "
+                "million parameters",
+                time);
         put_proposals(o, title, v, n);
     } else if (p->budget > 0) {
         nbi_strbuf_printf(o, "time_budget %s: the run fits\n",
@@ -279,6 +312,8 @@ static void write_memory(nbi_json_writer *w, const nbi_plan *p)
     nbi_jw_member_str(w, "limit", p->limit_text);
     nbi_jw_key(w, "fits");
     nbi_jw_bool(w, nbi_plan_fits(p));
+    nbi_jw_key(w, "weights_streamed");
+    nbi_jw_bool(w, m->stream);
     nbi_jw_member_i64(w, "layers_kept", m->mode[NB_KEEP]);
     nbi_jw_member_i64(w, "layers_selective", m->mode[NB_SELECTIVE]);
     nbi_jw_member_i64(w, "layers_recomputed", m->mode[NB_RECOMPUTE]);
@@ -293,9 +328,16 @@ static void write_time(nbi_json_writer *w, const nbi_plan *p)
     nbi_jw_member_f64(w, "attention_flops_per_second", p->rates.attention);
     nbi_jw_member_f64(w, "memory_bytes_per_second", p->rates.memory);
     nbi_jw_member_f64(w, "step_seconds", t->step);
+    if (p->memory.stream) {
+        nbi_jw_member_f64(w, "step_seconds_in_memory", t->in_memory);
+        nbi_jw_member_f64(w, "step_seconds_reading", t->reading);
+        nbi_jw_member_f64(w, "disk_bytes_per_second", p->rates.disk);
+        nbi_jw_key(w, "disk_measured");
+        nbi_jw_bool(w, p->rates.disk_measured);
+    }
     nbi_jw_member_f64(w, "evaluation_seconds", t->evaluation);
     nbi_jw_member_f64(w, "evaluations", p->work.evaluations);
-    if (p->data) {
+    if (p->whole_run) {
         nbi_jw_member_f64(w, "steps", p->work.steps);
         nbi_jw_member_f64(w, "run_seconds", t->run);
     }
@@ -319,6 +361,8 @@ static void write_json(const nbi_plan *p, nbi_strbuf *o)
     write_time(&w, p);
     if (!nbi_plan_fits(p))
         write_proposals(&w, "would_fit", v, nbi_plan_fit_memory(p, v));
+    if (p->budget > 0 && !p->whole_run)
+        nbi_jw_member_f64(&w, "time_budget_steps", floor(p->budget / p->time.step));
     if (p->budget > 0) {
         nbi_jw_member_f64(&w, "time_budget_seconds", p->budget);
         write_proposals(&w, "would_fit_time", v, nbi_plan_fit_time(p, v));
@@ -338,8 +382,7 @@ static nb_status plan_columns(const nbi_plan *p, nbi_memory_plan m[COLUMNS], nb_
         nbi_change c = nbi_no_change;
         nbi_time_plan t;
         c.method = (int)methods[i];
-        if (p->spec.checkpointing < 0)
-            c.checkpointing = 0; /* the columns are compared, not fitted */
+        c.free = true; /* the columns are compared, not fitted */
         NBI_TRY(nbi_plan_changed(p, &c, &m[i], &t, err));
     }
     return NB_OK;
@@ -358,6 +401,17 @@ static void put_row(nbi_strbuf *o, const char *name, const nbi_memory_plan *m, u
             nbi_strbuf_printf(o, " %9s", "-");
     }
     nbi_strbuf_putc(o, '\n');
+}
+
+/* Weights, gradients and the optimizer's state: what tutorials count before activations. */
+static double bytes_a_parameter(const nbi_memory_plan *m)
+{
+    static const nbi_memtag tags[] = {NBI_MEM_WEIGHTS, NBI_MEM_SCALES, NBI_MEM_ADAPTER,
+                                      NBI_MEM_GRADIENTS, NBI_MEM_OPTIMIZER};
+    double n = 0;
+    for (size_t i = 0; i < sizeof(tags) / sizeof(*tags); i++)
+        n += (double)m->tag[tags[i]];
+    return n / (double)(m->parameters > 0 ? m->parameters : 1);
 }
 
 static void put_columns(const nbi_plan *p, const nbi_memory_plan *m, nbi_strbuf *o)
@@ -384,6 +438,9 @@ static void put_columns(const nbi_plan *p, const nbi_memory_plan *m, nbi_strbuf 
     nbi_strbuf_printf(o, "  %-26s", "peak");
     for (int i = 0; i < COLUMNS; i++)
         nbi_strbuf_printf(o, " %9.2f", (double)m[i].peak * GIB);
+    nbi_strbuf_printf(o, "\n  %-26s", "bytes a parameter");
+    for (int i = 0; i < COLUMNS; i++)
+        nbi_strbuf_printf(o, " %9.2f", bytes_a_parameter(&m[i]));
     nbi_strbuf_printf(o, "\n  %-26s", "trained parameters, M");
     for (int i = 0; i < COLUMNS; i++)
         nbi_strbuf_printf(o, " %9.1f", (double)m[i].trained * 1e-6);
@@ -396,7 +453,10 @@ static void put_columns(const nbi_plan *p, const nbi_memory_plan *m, nbi_strbuf 
         "\n\nfull: weights, gradients and the optimizer's state of every parameter in "
         "f32.\nLoRA: weights as stored (%s), read from the mapped file; r %lld.\n"
         "QLoRA: linear weights of the blocks in NF4 with double quantisation, "
-        "embedding and head as stored; r %lld.\n",
+        "embedding and head as stored; r %lld.\n"
+        "Activations: what the backward pass reads, of all layers; where memory is short, nibble "
+        "computes layers again. Bytes a parameter: all but activations and the last line above "
+        "the peak.\n",
         dtype_text(p->config.dtype), (long long)p->spec.lora->r, (long long)p->spec.lora->r);
 }
 
@@ -422,6 +482,8 @@ nb_status nbi_plan_report(const nbi_plan *p, nb_plan_form form, nbi_strbuf *out,
     put_head(p, out);
     put_memory(p, out);
     put_time(p, out);
+    if (p->memory.stream)
+        put_streaming(p, out);
     put_advice(p, out);
     return nbi_strbuf_check(out, err);
 }

@@ -6,6 +6,7 @@
 #include "base/fail.h"
 #include "base/quantity.h"
 #include "train/assembly.h"
+#include "train/evaluator.h"
 #include "train/plan.h"
 
 /* Without data, rows are as long as tutorials cut theirs. */
@@ -122,9 +123,11 @@ static void sum_work(nbi_plan *p, int64_t updates)
     if (!p->data) {
         double rows = (double)(p->r->batch * p->r->accumulation), n = (double)p->length;
         double seen = window > 0 && window < p->length ? (double)window : n;
+        w->steps = p->whole_run ? (double)p->r->max_steps : 1;
+        rows *= w->steps;
         w->run = (nbi_token_sums){rows, rows * n, rows * n, rows * n * seen};
-        w->steps = 1;
         w->batch_tokens = (double)p->r->batch * n;
+        w->micro_batches = (double)p->r->accumulation * w->steps;
         return;
     }
     nbi_token_sums one = {0};
@@ -140,8 +143,13 @@ static void sum_work(nbi_plan *p, int64_t updates)
                               one.squares * epochs};
     w->batch_tokens =
         p->batching->packing ? micro * (double)p->batching->pack_tokens : micro * mean;
-    if (p->eval)
+    w->micro_batches = w->run.tokens / fmax(w->batch_tokens, 1);
+    if (p->eval) {
+        double group = (double)(p->r->eval_batch > 0 ? p->r->eval_batch : NBI_EVAL_BATCH);
         nbi_token_sums_add(&w->eval, p->eval, window, 1);
+        w->eval_passes =
+            fmax(ceil(w->eval.rows / group), w->eval.tokens / fmax((double)p->spec.max_rows, 1));
+    }
     w->evaluations = evaluations(p, updates, (int64_t)ceil(epochs - 1e-9));
 }
 
@@ -149,6 +157,7 @@ static void set_length(nbi_plan *p)
 {
     const nb_recipe *r = p->r;
     p->assumed = !p->data;
+    p->whole_run = p->data || r->max_steps > 0;
     if (p->data) {
         p->length = p->data->max_tokens;
         return;
@@ -208,6 +217,8 @@ nb_status nbi_plan_measure(nbi_plan *p, nb_error *err)
     nb_quant_config quant = p->config.has_quant ? p->config.quant : p->r->quant;
     NBI_TRY(nbi_rates_measure(&p->rates, &p->config, &quant, p->r->compute, p->cpu_flags,
                               p->r->threads, p->work.batch_tokens, err));
+    if (p->memory.stream || !nbi_plan_fits(p))
+        nbi_rates_disk(&p->rates, p->spec.dir);
     nbi_time_plan_make(&p->time, &p->memory, &p->config, p->r->method == NB_METHOD_FULL, &p->work,
                        &p->rates);
     return NB_OK;
@@ -237,8 +248,9 @@ nb_status nbi_plan_check(const nbi_plan *p, nb_error *err)
         (long long)p->spec.max_rows, p->limit_text, nbi_format_bytes((double)p->limit, have));
     size_t n = nbi_plan_fit_memory(p, v);
     for (size_t i = 0; i < n; i++)
-        nbi_strbuf_printf(&text, "%s%s (%s)", i ? "; " : "; what would fit: ", v[i].text,
-                          nbi_format_bytes((double)v[i].peak, size));
+        nbi_strbuf_printf(&text, "%s%s (%s%s)", i ? "; " : "; what would fit: ", v[i].text,
+                          nbi_format_bytes((double)v[i].peak, size),
+                          v[i].stream ? ", weights streamed" : "");
     if (n == 0)
         nbi_strbuf_puts(&text, "; no setting makes it fit: use a smaller model");
     nb_status st = nbi_fail(err, NB_LIMIT, "%s", nbi_strbuf_str(&text));

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/diskrate.h"
 #include "base/fail.h"
 #include "kernel/kernel.h"
 #include "tensor/codebook.h"
@@ -21,6 +22,8 @@
  * rows of the residual stream and of the MLP in each layer: norms, rotations, gates, sums. */
 #define STREAM_ROWS 24
 #define MLP_ROWS 12
+/* Bytes a second of a disk that cannot be measured: a plain solid-state one. */
+#define ASSUMED_DISK 5e8
 /* Bytes an update moves for each trained value: gradient cleared, measured and used, value and
  * moments. */
 #define UPDATE_BYTES 40.0
@@ -100,6 +103,11 @@ static work again(const nbi_memory_plan *m, const nb_model_config *c, const nbi_
     return w;
 }
 
+static double reading(double bytes, const nbi_rates *r)
+{
+    return r->disk > 0 ? bytes / r->disk : 0;
+}
+
 void nbi_time_plan_make(nbi_time_plan *t, const nbi_memory_plan *m, const nb_model_config *c,
                         bool full, const nbi_workload *w, const nbi_rates *r)
 {
@@ -111,8 +119,12 @@ void nbi_time_plan_make(nbi_time_plan *t, const nbi_memory_plan *m, const nb_mod
                 f.bytes + b.bytes + a.bytes + optimizer};
     *t = (nbi_time_plan){.useful = (useful.products + useful.attention) / steps,
                          .again = (a.products + a.attention) / steps};
-    t->step = seconds(all, r) / steps;
-    t->evaluation = w->eval.rows > 0 ? seconds(forward(m, c, &w->eval), r) : 0;
+    t->in_memory = seconds(all, r) / steps;
+    t->reading = reading(w->micro_batches * (m->read_forward + m->read_backward), r) / steps;
+    t->step = fmax(t->in_memory, t->reading);
+    if (w->eval.rows > 0)
+        t->evaluation =
+            fmax(seconds(forward(m, c, &w->eval), r), reading(w->eval_passes * m->read_forward, r));
     t->run = t->step * steps + t->evaluation * w->evaluations;
 }
 
@@ -222,6 +234,14 @@ static nb_status measure_attention(const bench *b, const nb_model_config *c, dou
     return NB_OK;
 }
 
+/* The variant that multiplies in the run's compute type. */
+static const char *product_variant(unsigned flags, nb_compute compute)
+{
+    nb_kernels k;
+    nb_kernels_init(&k, compute == NB_COMPUTE_BF16 ? flags : nb_cpu_f32_flags(flags));
+    return k.qmatmul_variant;
+}
+
 static nb_status measure(bench *b, const nb_model_config *c, nbi_rates *r, nb_error *err)
 {
     size_t in = (size_t)b->rows * (size_t)b->w->k, out = (size_t)b->rows * (size_t)b->w->n;
@@ -231,7 +251,6 @@ static nb_status measure(bench *b, const nb_model_config *c, nbi_rates *r, nb_er
     if (st == NB_OK) {
         r->products = 2 * 2.0 * (double)in * (double)b->w->n / best_of(b, products, b);
         r->memory = (double)b->room_bytes / best_of(b, copies, b);
-        r->kernel = b->k->qmatmul_variant;
     }
     nbi_free(b->x);
     nbi_free(b->y);
@@ -276,6 +295,7 @@ nb_status nbi_rates_measure(nbi_rates *r, const nb_model_config *c, const nb_qua
     while (2.0 * (double)b.rows * (double)w.n * (double)w.k > MEASURE_OPERATIONS)
         w.n = (w.n + 1) / 2;
     nb_kernels_init(&k, cpu_flags);
+    r->kernel = product_variant(cpu_flags, compute);
     NBI_TRY(nb_queue_open(&b.q, threads, err));
     nb_status st = make_weights(&w, quant, &data, &scale, err);
     b.w = &w;
@@ -291,6 +311,25 @@ nb_status nbi_rates_measure(nbi_rates *r, const nb_model_config *c, const nb_qua
     nbi_free(scale);
     nb_queue_close(&b.q);
     return st;
+}
+
+void nbi_rates_disk(nbi_rates *r, const char *dir)
+{
+    nb_safetensors *files = NULL;
+    size_t n = 0, most = 0;
+    r->disk = ASSUMED_DISK;
+    r->disk_measured = false;
+    if (!dir || nb_safetensors_open_dir(&files, dir, "model", NULL) != NB_OK)
+        return;
+    const nbi_mapfile *f = nb_safetensors_files(files, &n);
+    for (size_t i = 1; i < n; i++)
+        most = f[i].size > f[most].size ? i : most;
+    double rate;
+    if (n > 0 && nbi_disk_rate(f[most].path, &rate)) {
+        r->disk = rate;
+        r->disk_measured = true;
+    }
+    nb_safetensors_close(&files);
 }
 
 nb_status nbi_rates_of_model(nbi_rates *r, const nb_model *m, const nb_workspace *ws, nb_error *err)

@@ -15,7 +15,9 @@ typedef struct nbi_workload {
     nbi_token_sums run;  /* of all steps together */
     nbi_token_sums eval; /* of one evaluation */
     double steps, evaluations;
-    double batch_tokens; /* of a usual micro-batch */
+    double batch_tokens;  /* of a usual micro-batch */
+    double micro_batches; /* of the run */
+    double eval_passes;   /* of one evaluation */
 } nbi_workload;
 
 /* Measured here: operations a second of this run's products and of its attention, bytes a second of
@@ -23,11 +25,15 @@ typedef struct nbi_workload {
 typedef struct nbi_rates {
     double products, attention, memory;
     const char *kernel; /* the variant that was measured */
+    double disk;        /* bytes a second that weights are streamed at; 0: not asked for */
+    bool disk_measured; /* or assumed */
 } nbi_rates;
 
 typedef struct nbi_time_plan {
     double useful, again;         /* operations of a mean step; `again`: computed a second time */
     double step, evaluation, run; /* seconds; run: all steps and evaluations */
+    double in_memory, reading; /* seconds of a step without streaming; of reading in it, which goes
+                                * on beside the products */
 } nbi_time_plan;
 
 /* Rows of a data set added to the sums; `times` counts each so often. */
@@ -43,6 +49,10 @@ nb_status nbi_rates_measure(nbi_rates *r, const nb_model_config *c, const nb_qua
  * `ws` is overwritten. */
 nb_status nbi_rates_of_model(nbi_rates *r, const nb_model *m, const nb_workspace *ws,
                              nb_error *err) NB_MUST_CHECK;
+
+/* The rate at which the weights of `dir` come from their disk: measured, or assumed where that
+ * cannot be done (dir may be NULL). */
+void nbi_rates_disk(nbi_rates *r, const char *dir);
 
 void nbi_time_plan_make(nbi_time_plan *t, const nbi_memory_plan *m, const nb_model_config *c,
                         bool full, const nbi_workload *w, const nbi_rates *r);

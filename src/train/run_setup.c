@@ -180,6 +180,20 @@ nb_status nbi_run_open_rows(nbi_run *run, nb_error *err)
     return NB_OK;
 }
 
+static void say_streaming(nbi_run *run)
+{
+    nbi_plan *p = &run->plan;
+    const nbi_memory_plan *m = &p->memory;
+    char bytes[32], rate[32], time[32];
+    nbi_rates_disk(&p->rates, p->spec.dir);
+    double read = m->read_forward + m->read_backward;
+    nbi_log(run->log, NB_LOG_NOTE,
+            "the weights do not fit: each layer is read from the file when it is needed, %s a "
+            "micro-batch, %s at %s a second (the disk, %s) where memory does not hold the file",
+            nbi_format_bytes(read, bytes), nbi_format_duration(read / p->rates.disk, time),
+            nbi_format_bytes(p->rates.disk, rate), p->rates.disk_measured ? "measured" : "assumed");
+}
+
 /* All memory is known here, before the weights are touched; a run that does not fit ends. */
 static nb_status plan_memory(nbi_run *run, nb_error *err)
 {
@@ -192,9 +206,7 @@ static nb_status plan_memory(nbi_run *run, nb_error *err)
             nbi_format_bytes((double)p->limit, limit), p->limit_text,
             nbi_plan_phase_text(p->memory.peak_phase));
     if (p->memory.stream)
-        nbi_log(run->log, NB_LOG_NOTE,
-                "the weights do not fit: each layer is read from the file when it is needed, as "
-                "fast as the disk where memory does not hold the file");
+        say_streaming(run);
     return NB_OK;
 }
 

@@ -107,7 +107,7 @@ struct nbi_run {
 /* Rows of an evaluated batch. */
 static inline int64_t nbi_run_eval_group(const nbi_run *run)
 {
-    return run->r->eval_batch > 0 ? run->r->eval_batch : 8;
+    return run->r->eval_batch > 0 ? run->r->eval_batch : NBI_EVAL_BATCH;
 }
 
 static inline bool nbi_run_stopped(const nbi_run *run)

@@ -40,7 +40,8 @@ expect 0 '^rows +no data given: rows of 48 tokens' "$nibble" plan --model model/
 expect 0 '^\{"model_type": "llama", .*"peak_bytes": [0-9]+, .*"fits": true' "$nibble" plan --model model --data rows.jsonl --json --threads 1
 expect 0 '"fits": false.*"would_fit": \[' "$nibble" plan --model model --data rows.jsonl --json --threads 1 --memory_limit 1KiB
 expect 0 'full +LoRA +QLoRA' "$nibble" plan --model model/config.json --compare --threads 1
-expect 0 'what would fit time_budget' "$nibble" plan --model model --data rows.jsonl --time_budget 0.000001 --threads 1
+expect 0 'no setting makes it fit time_budget' "$nibble" plan --model model --data rows.jsonl --time_budget 0.000001 --threads 1
+expect 0 'time_budget 60 min: enough for about [0-9]+ steps' "$nibble" plan --model model --time_budget 1h --threads 1
 expect 0 'avx|ref' "$nibble" doctor --threads 1
 expect 0 '^\{"version"' "$nibble" doctor --threads 1 --json
 one_line

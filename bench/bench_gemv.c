@@ -40,7 +40,7 @@ static void *take(size_t n)
 typedef struct weight {
     nb_qtensor t;
     void *data;
-    float *absmax, *nested, map[256];
+    float *absmax, *nested, *map;
     uint8_t *codes;
     size_t bytes; /* that one pass reads */
 } weight;
@@ -77,6 +77,7 @@ static void fill_4bit(weight *w, kind kd, int64_t n)
         w->bytes += (size_t)blocks * 4;
         return;
     }
+    w->map = take(256 * sizeof(float));
     nb_dynamic_map_signed(w->map);
     w->t.absmax_codes = w->codes = take((size_t)blocks);
     w->t.nested_absmax = w->nested = take((size_t)nested * 4);
@@ -113,6 +114,7 @@ static void drop(weight *w)
     nbi_free(w->data);
     nbi_free(w->absmax);
     nbi_free(w->nested);
+    nbi_free(w->map);
     nbi_free(w->codes);
 }
 

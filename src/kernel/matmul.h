@@ -71,7 +71,9 @@ typedef struct nb_lowrank {
  * and rounded once when y is BF16. Groups do not overlap in rows. `extra` (n_extra of them) is
  * added to every row of the groups. Decoded in f32 as book[code] * absmax, then rounded to bf16
  * when compute is BF16; but forward, groups of at most NB_FEW_ROWS rows leave W as it is stored and
- * may multiply the sum over a block with its absmax. */
+ * may multiply the sum over a block with its absmax; with BF16 then also in fixed point: x to 2^-15
+ * of the largest of 64 neighbours (one that is not finite makes the sum NaN), code values to 2^-14.
+ */
 typedef struct nb_qmatmul_args {
     nb_queue *q;
     const nb_qgroup *groups;

@@ -33,7 +33,8 @@
 typedef enum clock_id {
     FORWARD,
     BACKWARD,
-    HEAD,
+    HEAD_FORWARD,
+    HEAD_BACKWARD,
     LORA_DOWN,
     LORA_OUT,
     LORA_IN,
@@ -43,9 +44,9 @@ typedef enum clock_id {
 #undef ID
         N_CLOCKS
 } clock_id;
-static const char *const clock_name[] = {"qmatmul forward", "qmatmul backward", "head",
-                                         "lora x A",        "lora dy B, dB",    "lora dA",
-                                         "lora dropped",
+static const char *const clock_name[] = {"qmatmul forward", "qmatmul backward", "head forward",
+                                         "head backward",   "lora x A",         "lora dy B, dB",
+                                         "lora dA",         "lora dropped",
 #define NAME(op) #op,
                                          OPERATIONS(NAME)
 #undef NAME
@@ -74,7 +75,8 @@ static void timed_qmatmul(const nb_qmatmul_args *a)
 {
     double t0 = nbi_clock();
     real.qmatmul(a);
-    note(a->groups->w->n == head_rows ? HEAD : a->backward ? BACKWARD : FORWARD, t0);
+    const bool head = a->groups->w->n == head_rows;
+    note(head ? a->backward ? HEAD_BACKWARD : HEAD_FORWARD : a->backward ? BACKWARD : FORWARD, t0);
 }
 
 static void timed_matmul(const nb_matmul_args *a)

@@ -65,15 +65,16 @@ static void call_hooks(const nb_linear *l, const nb_site_call *c, bool backward,
     }
 }
 
-static void product(const nb_linear *l, const nb_site_call *c, bool backward, bool accumulate,
-                    const terms *t)
+/* Rows [row0, row0 + rows) of W, all of them in a forward pass. */
+static void partial_product(const nb_linear *l, const nb_site_call *c, bool backward,
+                            bool accumulate, int64_t row0, int64_t rows, const terms *t)
 {
-    nb_qgroup group = {.w = &l->w, .w_row0 = 0, .w_rows = l->w.n, .row0 = 0, .rows = c->m};
+    nb_qgroup group = {.w = &l->w, .w_row0 = row0, .w_rows = rows, .row0 = 0, .rows = c->m};
     c->exec->k.qmatmul(&(nb_qmatmul_args){.q = c->exec->q,
                                           .groups = &group,
                                           .n_groups = 1,
                                           .backward = backward,
-                                          .x = backward ? c->dy : c->x,
+                                          .x = backward ? nb_elem(c->dy, c->dy_dtype, row0) : c->x,
                                           .ldx = backward ? c->ldy : c->ldx,
                                           .y = backward ? c->dx : c->y,
                                           .ldy = backward ? c->ldx : c->ldy,
@@ -83,6 +84,24 @@ static void product(const nb_linear *l, const nb_site_call *c, bool backward, bo
                                           .y_dtype = backward ? c->dx_dtype : c->y_dtype,
                                           .extra = t->n ? t->v : NULL,
                                           .n_extra = t->n});
+}
+
+/* Rows of W whose part of an input gradient is summed at a time: more would not fit into the room
+ * for packed operands, and fewer rows of dy at a time would decode W again and again. */
+enum { ROWS_AT_ONCE = 8192 };
+
+static void product(const nb_linear *l, const nb_site_call *c, bool backward, bool accumulate,
+                    const terms *t)
+{
+    const terms none = {.n = 0};
+    const int64_t n = l->w.n;
+    const bool cut = backward && c->dx_dtype == NB_DT_F32;
+    const int64_t parts = cut ? (n + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE : 1;
+    for (int64_t i = 0; i < parts; i++) {
+        const int64_t from = n * i / parts, to = n * (i + 1) / parts;
+        partial_product(l, c, backward, accumulate || i > 0, from, to - from,
+                        i + 1 < parts ? &none : t);
+    }
 }
 
 void nb_linear_forward(const nb_linear *l, const nb_site_call *c, bool accumulate)

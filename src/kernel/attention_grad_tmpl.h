@@ -43,6 +43,7 @@ typedef struct grad_strip {
 /* As in the forward pass; sums of dk and dv of one tile run while the next one is at work. */
 typedef struct grad_pipeline {
     product_queue q, sums;
+    waiting w;
     grad_strip now;
     bool full;
     int turn, room;
@@ -63,17 +64,17 @@ _Static_assert((QUERY_FLOATS + ROOM_FLOATS + KEY_FLOATS + 2 * KEYS * PAD) * size
                    NB_SCRATCH_BYTES,
                "scratch");
 
-static grad_pipeline take_pipeline(bool want_keys, float **scratch)
+static void take_pipeline(grad_pipeline *l, bool want_keys, float **scratch)
 {
-    grad_pipeline l = {.full = false};
+    *l = (grad_pipeline){.full = false};
+    l->q.w = l->sums.w = &l->w;
     for (int i = 0; i < 2; i++) {
-        l.s[i] = take(scratch, KEYS * STRIP);
-        l.ds[i] = take(scratch, KEYS * STRIP);
-        l.g_in[i] = take_bf16(scratch, KEYS * STRIP);
-        l.p[i] = want_keys ? take_bf16(scratch, KEYS * ROWS_BWD) : NULL;
-        l.g[i] = want_keys ? take_bf16(scratch, KEYS * ROWS_BWD) : NULL;
+        l->s[i] = take(scratch, KEYS * STRIP);
+        l->ds[i] = take(scratch, KEYS * STRIP);
+        l->g_in[i] = take_bf16(scratch, KEYS * STRIP);
+        l->p[i] = want_keys ? take_bf16(scratch, KEYS * ROWS_BWD) : NULL;
+        l->g[i] = want_keys ? take_bf16(scratch, KEYS * ROWS_BWD) : NULL;
     }
-    return l;
 }
 
 static void take_query(query_work *w, const nb_attention_args *a, bool want_keys, bool want_query,

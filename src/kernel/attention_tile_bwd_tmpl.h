@@ -39,8 +39,9 @@ static void key_task(const nb_attention_bwd_args *b, key_work *k, bool want_quer
     const nb_attention_args *a = &b->fwd;
     const tile_cut cut = cut_segment(a, k->s, ROWS_BWD, false);
     const size_t floats = (size_t)(round_up(k->j1 - k->j0, KEYS) * padded(a));
-    grad_pipeline l = take_pipeline(true, &scratch);
+    grad_pipeline l;
     query_work w = {0};
+    take_pipeline(&l, true, &scratch);
     take_query(&w, a, true, want_query, &scratch);
     take_keys(k, a, k->j1 - k->j0, want_query, true, &scratch);
     pack_keys(a, k);
@@ -72,9 +73,10 @@ static void key_task(const nb_attention_bwd_args *b, key_work *k, bool want_quer
 static void query_task(const nb_attention_bwd_args *b, query_work *w, int count, float *scratch)
 {
     const nb_attention_args *a = &b->fwd;
-    grad_pipeline l = take_pipeline(false, &scratch);
+    grad_pipeline l;
     key_work k = {.s = w[0].t.s, .group = w[0].t.group};
     int64_t limit = 0;
+    take_pipeline(&l, false, &scratch);
     take_keys(&k, a, KEYS, true, false, &scratch);
     for (int i = 0; i < count; i++) {
         take_query(&w[i], a, false, true, &scratch);

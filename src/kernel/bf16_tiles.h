@@ -145,8 +145,9 @@ NBI_INLINE __m512i round_two(vf x, vf y)
 }
 
 /* A product of operands as above, c[16 * mt][16 * nt] += a b; the inner index counts ks tiles; mt
- * is even. The file that includes this one has multiply_block(t, i, j), the rows of tiles i and i +
- * 1 by the columns of j and, if there is one, j + 1. */
+ * is even. The file that includes this one has multiply_block(t, i, j, w), the rows of tiles i and
+ * i + 1 by the columns of j and, if there is one, j + 1; unless w is NULL it may leave the result
+ * for the next piece or multiply_finish(w). */
 typedef struct tile_product {
     int64_t mt, nt, ks;
     const uint16_t *a;
@@ -178,15 +179,25 @@ __attribute__((noinline)) static void multiply_seen(const tile_product *t, bool 
         }
 }
 
+/* A piece whose result is still in registers: stores that wait for products hold up the vector work
+ * behind them. */
+typedef struct waiting {
+    float *c;
+    int64_t ldc;
+    bool some, wide;
+} waiting;
+
 /* Products that wait to be done in pieces between other work: tiles and vectors then run at once.
- */
+ * Queues that take turns share what waits; NULL: nothing does. */
 typedef struct product_queue {
     tile_product t[2 * ROW_MAX / TILE_INNER];
     int first, n;
     int64_t i, j;
+    waiting *w;
 } product_queue;
 
-static void multiply_block(const tile_product *t, int64_t i, int64_t j);
+static void multiply_block(const tile_product *t, int64_t i, int64_t j, waiting *w);
+static void multiply_finish(waiting *w);
 
 static void queue_push(product_queue *q, const tile_product *t)
 {
@@ -202,7 +213,7 @@ NBI_INLINE bool queue_step(product_queue *q)
     if (q->first == q->n)
         return false;
     const tile_product *t = &q->t[q->first];
-    multiply_block(t, q->i, q->j);
+    multiply_block(t, q->i, q->j, q->w);
     q->i += 2;
     if (q->i < t->mt)
         return true;
@@ -215,10 +226,13 @@ NBI_INLINE bool queue_step(product_queue *q)
     return true;
 }
 
+/* All results of the queue are in place. */
 static void queue_drain(product_queue *q)
 {
     while (queue_step(q))
         ;
+    if (q->w)
+        multiply_finish(q->w);
 }
 
 #endif

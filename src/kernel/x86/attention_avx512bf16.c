@@ -47,8 +47,14 @@ NBI_INLINE void multiply_rows(const tile_product *t, int64_t i, int64_t j, const
             _mm512_storeu_ps(c + r * t->ldc + v * NBI_W, acc[r][v]);
 }
 
-static void multiply_block(const tile_product *t, int64_t i, int64_t j)
+static void multiply_finish(waiting *w)
 {
+    (void)w;
+}
+
+static void multiply_block(const tile_product *t, int64_t i, int64_t j, waiting *w)
+{
+    (void)w;
     for (int64_t r = i * TILE_ROWS; r < (i + 2) * TILE_ROWS; r += ROWS) {
         if (j + 1 < t->nt)
             multiply_rows(t, r, j, 2);

@@ -67,24 +67,61 @@ static view input(const struct nb_lora_site *s, const nb_site_call *c, int64_t i
     return (view){d.y, in, c->x_dtype};
 }
 
+static nb_thin_term down_term(const struct nb_lora_site *s, float *h)
+{
+    return (nb_thin_term){.r = s->r,
+                          .b = s->a->value,
+                          .b_rs = 1,
+                          .b_cs = s->site->in,
+                          .c = h,
+                          .ldc = s->r,
+                          .alpha = 1.0f};
+}
+
+/* dA from the gradients of h. */
+static nb_thin_term input_term(const struct nb_lora_site *s, const float *h)
+{
+    return (nb_thin_term){.r = s->r,
+                          .h = h,
+                          .ldh = s->r,
+                          .d = s->a->grad,
+                          .d_rs = 1,
+                          .d_cs = s->site->in,
+                          .alpha = 1.0f};
+}
+
 /* Where the state of the call's rows lies; filled with A x'. */
 static float *down_project(const struct nb_lora_site *s, const nb_site_call *c)
 {
     int64_t in = s->site->in, r = s->r, chunk = chunk_of(s, c);
     assert(s->h && c->row0 + c->m <= s->state_rows);
     float *h = s->h + c->row0 * r;
-    for (int64_t i0 = 0; i0 < c->m && !c->again; i0 += chunk) {
+    const bool done = c->again || (c->prepared && !drops(s, c));
+    for (int64_t i0 = 0; i0 < c->m && !done; i0 += chunk) {
         int64_t rows = c->m - i0 < chunk ? c->m - i0 : chunk;
-        thin(c->exec, rows, in, input(s, c, i0, rows),
-             &(nb_thin_term){.r = r,
-                             .b = s->a->value,
-                             .b_rs = 1,
-                             .b_cs = in,
-                             .c = h + i0 * r,
-                             .ldc = r,
-                             .alpha = 1.0f});
+        const nb_thin_term t = down_term(s, h + i0 * r);
+        thin(c->exec, rows, in, input(s, c, i0, rows), &t);
     }
     return h;
+}
+
+static bool lora_forward_thin(nb_hook *self, const nb_site_call *c, nb_thin_term *out)
+{
+    const struct nb_lora_site *s = self->user;
+    if (c->again || drops(s, c))
+        return false;
+    assert(s->h && c->row0 + c->m <= s->state_rows);
+    *out = down_term(s, s->h + c->row0 * s->r);
+    return true;
+}
+
+static bool lora_input_thin(nb_hook *self, const nb_site_call *c, nb_thin_term *out)
+{
+    const struct nb_lora_site *s = self->user;
+    if (!s->a->grad || drops(s, c))
+        return false;
+    *out = input_term(s, s->h + c->row0 * s->r);
+    return true;
 }
 
 static bool lora_forward_lowrank(nb_hook *self, const nb_site_call *c, nb_lowrank *out)
@@ -109,14 +146,8 @@ static void lora_backward_input(nb_hook *self, const nb_site_call *c)
     const float *h = s->h + c->row0 * r;
     for (int64_t i0 = 0; i0 < c->m && s->a->grad; i0 += chunk) {
         int64_t rows = c->m - i0 < chunk ? c->m - i0 : chunk;
-        thin(c->exec, rows, in, input(s, c, i0, rows),
-             &(nb_thin_term){.r = r,
-                             .h = h + i0 * r,
-                             .ldh = r,
-                             .d = s->a->grad,
-                             .d_rs = 1,
-                             .d_cs = in,
-                             .alpha = 1.0f});
+        const nb_thin_term t = input_term(s, h + i0 * r);
+        thin(c->exec, rows, in, input(s, c, i0, rows), &t);
     }
 }
 
@@ -257,6 +288,8 @@ void nbi_lora_attach(struct nb_lora_site *s)
                         .forward_lowrank = lora_forward_lowrank,
                         .backward_lowrank = lora_backward_lowrank,
                         .backward_input = lora_backward_input,
+                        .forward_thin = lora_forward_thin,
+                        .input_thin = lora_input_thin,
                         .state_bytes = state_bytes,
                         .set_state = set_state,
                         .user = s};

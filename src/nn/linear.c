@@ -28,6 +28,12 @@ typedef struct terms {
     uint64_t taken;
 } terms;
 
+/* What they do with x itself. */
+typedef struct terms_of_x {
+    nb_thin_term v[NB_LINEAR_MAX_TERMS];
+    int n;
+} terms_of_x;
+
 static void gather_terms(const nb_linear *l, const nb_site_call *c, bool backward, terms *t)
 {
     int index = 0;
@@ -170,13 +176,76 @@ bool nb_linear_takes_input_later(const nb_linear *l)
     return true;
 }
 
+static void run_thin(const nb_linear *l, const nb_site_call *c, const terms_of_x *t)
+{
+    if (t->n > 0)
+        c->exec->k.thin(&(nb_thin_args){.q = c->exec->q,
+                                        .m = c->m,
+                                        .n = l->w.k,
+                                        .y = c->x,
+                                        .ldy = c->ldx,
+                                        .y_dtype = c->x_dtype,
+                                        .terms = t->v,
+                                        .n_terms = t->n,
+                                        .compute = c->exec->compute});
+}
+
+/* What the hooks of n layers do with their common x: before the forward pass, or, with `input`, for
+ * the gradients that need it. */
+static void products_of_x(const nb_linear *const *l, const nb_site_call *c, int n, bool input)
+{
+    terms_of_x t = {.n = 0};
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < l[i]->n_sites; j++) {
+            nb_site_call view = site_view(&c[i], l[i]->sites[j]);
+            for (nb_hook *h = l[i]->sites[j]->hooks; h; h = h->next) {
+                bool (*thin)(nb_hook *, const nb_site_call *, nb_thin_term *) =
+                    input ? h->input_thin : h->forward_thin;
+                if (thin && thin(h, &view, &t.v[t.n]))
+                    t.n++;
+                else if (input)
+                    h->backward_input(h, &view);
+                if (t.n == NB_LINEAR_MAX_TERMS) {
+                    run_thin(l[i], &c[i], &t);
+                    t.n = 0;
+                }
+            }
+        }
+    run_thin(l[0], &c[0], &t);
+}
+
+void nb_linear_forward_all(const nb_linear *const *l, nb_site_call *c, int n)
+{
+    products_of_x(l, c, n, false);
+    for (int i = 0; i < n; i++) {
+        c[i].prepared = true;
+        nb_linear_forward(l[i], &c[i], false);
+    }
+}
+
+static void backward_input_all(const nb_linear *const *l, const nb_site_call *c, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (l[i]->dw)
+            weight_gradient(l[i], &c[i]);
+    products_of_x(l, c, n, true);
+}
+
 void nb_linear_backward_input(const nb_linear *l, const nb_site_call *c)
 {
-    if (l->dw)
-        weight_gradient(l, c);
-    for (int i = 0; i < l->n_sites; i++) {
-        nb_site_call view = site_view(c, l->sites[i]);
-        for (nb_hook *h = l->sites[i]->hooks; h; h = h->next)
-            h->backward_input(h, &view);
+    backward_input_all(&l, c, 1);
+}
+
+void nb_linear_backward_all(const nb_linear *const *l, nb_site_call *c, int n)
+{
+    bool later = true;
+    for (int i = 0; i < n; i++)
+        later = later && nb_linear_takes_input_later(l[i]);
+    for (int i = 0; i < n; i++) {
+        nb_site_call one = c[i];
+        one.x = later ? NULL : c[i].x;
+        nb_linear_backward(l[i], &one, i > 0);
     }
+    if (later)
+        backward_input_all(l, c, n);
 }

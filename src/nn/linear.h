@@ -22,6 +22,8 @@ bool nb_linear_trains(const nb_linear *l);
 /* y[m, out] (= or +=) x W^T + b with the hooks of each site. `c` describes the call with y = the
  * whole output (stride ldy). accumulate: y += (residual connection in place). */
 void nb_linear_forward(const nb_linear *l, const nb_site_call *c, bool accumulate);
+/* The same for n layers with the same x, assigning: what their hooks do with x is done at once. */
+void nb_linear_forward_all(const nb_linear *const *l, nb_site_call *c, int n);
 /* True when the backward pass can do without x at first: nb_linear_backward with c->x = NULL, then
  * nb_linear_backward_input with x for the gradients that need it. */
 bool nb_linear_takes_input_later(const nb_linear *l);
@@ -29,5 +31,7 @@ void nb_linear_backward_input(const nb_linear *l, const nb_site_call *c);
 /* dx (= or +=, c->dx may be NULL) dy W; dw += dy^T x; dbias += column sums; with the hooks of each
  * site. c->dy = the whole output gradient. */
 void nb_linear_backward(const nb_linear *l, const nb_site_call *c, bool accumulate);
+/* The same for n layers with the same x, dx being the sum of theirs (assigned). */
+void nb_linear_backward_all(const nb_linear *const *l, nb_site_call *c, int n);
 
 #endif

@@ -56,16 +56,16 @@ static nb_attention_args attention_args(const nb_attn *l, const nb_pass *p, cons
 
 void nb_attn_project(const nb_attn *l, const nb_pass *p, const nb_attn_acts *s, const void *x)
 {
-    nb_site_call call = nb_pass_call(p, x, l->q->w.k);
-    call.y_dtype = p->act;
-    call.y = s->q_proj;
-    call.ldy = l->heads * l->p;
-    nb_linear_forward(l->q, &call, false);
-    call.y = s->k_proj;
-    call.ldy = l->kv_heads * l->p;
-    nb_linear_forward(l->k, &call, false);
-    call.y = s->v;
-    nb_linear_forward(l->v, &call, false);
+    const nb_linear *const layers[] = {l->q, l->k, l->v};
+    void *const y[] = {s->q_proj, s->k_proj, s->v};
+    nb_site_call call[3];
+    for (int i = 0; i < 3; i++) {
+        call[i] = nb_pass_call(p, x, l->q->w.k);
+        call[i].y_dtype = p->act;
+        call[i].y = y[i];
+        call[i].ldy = layers[i]->w.n;
+    }
+    nb_linear_forward_all(layers, call, 3);
     norm_and_rotate(l, p, s);
 }
 
@@ -125,15 +125,15 @@ void nb_attn_backward(const nb_attn *l, const nb_pass *p, const nb_attn_acts *s,
                                                       .dv = s->dv});
     unrotate(l, p, s);
 
-    call = nb_pass_call(p, x, l->q->w.k);
-    call.dx = dx;
-    call.dy_dtype = p->act;
-    call.dy = s->dq;
-    call.ldy = l->heads * l->p;
-    nb_linear_backward(l->q, &call, false);
-    call.dy = s->dk;
-    call.ldy = l->kv_heads * l->p;
-    nb_linear_backward(l->k, &call, true);
-    call.dy = s->dv;
-    nb_linear_backward(l->v, &call, true);
+    const nb_linear *const layers[] = {l->q, l->k, l->v};
+    const void *const parts[] = {s->dq, s->dk, s->dv};
+    nb_site_call inputs[3];
+    for (int i = 0; i < 3; i++) {
+        inputs[i] = nb_pass_call(p, x, l->q->w.k);
+        inputs[i].dx = dx;
+        inputs[i].dy_dtype = p->act;
+        inputs[i].dy = parts[i];
+        inputs[i].ldy = layers[i]->w.n;
+    }
+    nb_linear_backward_all(layers, inputs, 3);
 }

@@ -14,13 +14,16 @@ static void activate(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s)
 
 void nb_mlp_project(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const void *x)
 {
-    nb_site_call call = nb_pass_call(p, x, l->gate->w.k);
-    call.ldy = l->gate->w.n;
-    call.y_dtype = p->act;
-    call.y = s->gate;
-    nb_linear_forward(l->gate, &call, false);
-    call.y = s->up;
-    nb_linear_forward(l->up, &call, false);
+    const nb_linear *const layers[] = {l->gate, l->up};
+    void *const y[] = {s->gate, s->up};
+    nb_site_call call[2];
+    for (int i = 0; i < 2; i++) {
+        call[i] = nb_pass_call(p, x, l->gate->w.k);
+        call[i].ldy = l->gate->w.n;
+        call[i].y_dtype = p->act;
+        call[i].y = y[i];
+    }
+    nb_linear_forward_all(layers, call, 2);
 }
 
 void nb_mlp_forward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, const void *x,
@@ -69,12 +72,15 @@ void nb_mlp_backward(const nb_mlp *l, const nb_pass *p, const nb_mlp_acts *s, co
         down.dx = NULL;
         nb_linear_backward_input(l->down, &down);
     }
-    nb_site_call call = nb_pass_call(p, x, l->gate->w.k);
-    call.dx = dx;
-    call.ldy = l->gate->w.n;
-    call.dy_dtype = p->act;
-    call.dy = s->dh;
-    nb_linear_backward(l->gate, &call, false);
-    call.dy = dup;
-    nb_linear_backward(l->up, &call, true);
+    const nb_linear *const layers[] = {l->gate, l->up};
+    const void *const parts[] = {s->dh, dup};
+    nb_site_call call[2];
+    for (int i = 0; i < 2; i++) {
+        call[i] = nb_pass_call(p, x, l->gate->w.k);
+        call[i].dx = dx;
+        call[i].ldy = l->gate->w.n;
+        call[i].dy_dtype = p->act;
+        call[i].dy = parts[i];
+    }
+    nb_linear_backward_all(layers, call, 2);
 }

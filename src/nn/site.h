@@ -27,6 +27,7 @@ typedef struct nb_site_call {
     bool training; /* dropout on, state for the backward pass is kept */
     bool again; /* forward: computed once more with the same x and parameters for the backward pass;
                  * the state of the first call is still there */
+    bool prepared; /* forward: what forward_thin told has been computed */
 } nb_site_call;
 
 typedef struct nb_hook nb_hook;
@@ -45,6 +46,12 @@ struct nb_hook {
     /* Parameter gradients that need x, after a backward call (of either kind) that had x = NULL and
      * did the rest; for layers whose input is not there until later. NULL: x is always given. */
     void (*backward_input)(nb_hook *self, const nb_site_call *c);
+    /* The products with x that come before forward (of either kind), resp. those that
+     * backward_input would do, as one term of thin products (thin.h): a layer runs those of all
+     * sites that read the same x together. False: there is none, or the other functions do it all.
+     * May be NULL. */
+    bool (*forward_thin)(nb_hook *self, const nb_site_call *c, nb_thin_term *out);
+    bool (*input_thin)(nb_hook *self, const nb_site_call *c, nb_thin_term *out);
     /* Bytes of activation state for `rows` rows, and the memory itself (64-byte aligned, given
      * before the first call, replaced when the plan grows). In inference the hooks of other
      * blocks get the same memory. Either may be NULL. */

@@ -389,11 +389,25 @@ static bool plan(const nb_thin_args *a, thin *t)
     return b + h + parts <= (int64_t)a->q->shared_bytes;
 }
 
+/* Terms that have no room together may have it alone. */
+static void one_by_one(const nb_thin_args *a)
+{
+    for (int64_t i = 0; i < a->n_terms; i++) {
+        nb_thin_args one = *a;
+        one.terms = &a->terms[i];
+        one.n_terms = 1;
+        if (a->n_terms > 1)
+            nbi_thin_amx(&one);
+        else
+            nbi_thin_by_matmul(&one, nbi_matmul_amx);
+    }
+}
+
 void NBI_ISA(thin)(const nb_thin_args *a)
 {
     thin t;
     if (a->compute != NB_COMPUTE_BF16 || a->m == 0 || a->n == 0 || !plan(a, &t)) {
-        nbi_thin_by_matmul(a, nbi_matmul_amx);
+        one_by_one(a);
         return;
     }
     const int threads = nb_queue_threads(a->q, a->m * a->n / 16 * (t.tiles + 1));

@@ -37,7 +37,11 @@
     X(embed, nb_embed_fn)                                                                          \
     X(embed_bwd, nb_embed_bwd_fn)                                                                  \
     X(adamw, nb_adamw_fn)                                                                          \
-    X(adamw8, nb_adamw8_fn)                                                                        \
+    X(sgd, nb_sgd_fn)                                                                              \
+    X(lion, nb_lion_fn)                                                                            \
+    X(adafactor, nb_adafactor_fn)                                                                  \
+    X(adamw8, nb_optim8_fn)                                                                        \
+    X(lion8, nb_optim8_fn)                                                                         \
     X(sumsq, nb_sumsq_fn)
 
 typedef struct nb_kernels {

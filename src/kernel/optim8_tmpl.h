@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* AdamW with moments in 8 bits. A block is decoded and stepped in one walk, which also finds its
- * largest magnitudes, and encoded in a second one. Only single operations, so that all instruction
- * sets give the same bits. */
+/* AdamW and Lion with moments in 8 bits. A block is decoded and stepped in one walk, which also
+ * finds its largest magnitudes, and encoded in a second one. Only single operations, so that all
+ * instruction sets give the same bits. */
 #ifndef NB_OPTIM8_TMPL_H
 #define NB_OPTIM8_TMPL_H
 
 #include <math.h>
-#include "kernel/variants.h"
-#include "kernel/vec.h"
+#include "kernel/optim_tmpl.h"
 
-enum { OPTIM8_SPAN = 32 * NB_ADAMW8_BLOCK };
+enum { OPTIM8_SPAN = 32 * NB_OPTIM8_BLOCK };
 
 typedef struct adamw8_step {
     vf gs, b1, b1c, b2, b2c, eps, rate, shrink;
 } adamw8_step;
 
-NBI_INLINE adamw8_step adamw8_scalars(const nb_adamw8_args *a)
+NBI_INLINE adamw8_step adamw8_scalars(const nb_optim8_args *a)
 {
     const double c1 = 1.0 - pow(a->beta1, (double)a->step);
     const double c2 = sqrt(1.0 - pow(a->beta2, (double)a->step));
@@ -41,7 +40,7 @@ NBI_INLINE vf adamw8_move(const adamw8_step *s, vf w, vf *m, vf *v, vf grad)
 
 /* Values of codes. A number c = 2^g (1 + i/n), made of the entry's number, has its group as
  * exponent and i/n as mantissa. */
-NBI_INLINE vf adamw8_decode(const nb_dynamic8 *t, const uint8_t *codes, bool is_signed)
+NBI_INLINE vf optim8_decode(const nb_dynamic8 *t, const uint8_t *codes, bool is_signed)
 {
     const vf x = __builtin_convertvector(vi_load_u8(codes) + (is_signed ? -127 : 1), vf);
     const vf c = is_signed ? vf_max(vf_abs(x + x), vf_set1(1.0f)) : x;
@@ -52,7 +51,7 @@ NBI_INLINE vf adamw8_decode(const nb_dynamic8 *t, const uint8_t *codes, bool is_
 }
 
 /* Codes of x / scale, where scale = 1 / (up * inverse). */
-NBI_INLINE void adamw8_encode(const nb_dynamic8 *t, uint8_t *codes, vf x, vf up, vf inverse,
+NBI_INLINE void optim8_encode(const nb_dynamic8 *t, uint8_t *codes, vf x, vf up, vf inverse,
                               bool is_signed)
 {
     const vf one = vf_set1(1.0f), to_even = vf_set1(0x1.8p23f);
@@ -73,87 +72,125 @@ NBI_INLINE void adamw8_encode(const nb_dynamic8 *t, uint8_t *codes, vf x, vf up,
     vi_store_u8(codes, (vi)(c + 0x1p23f));
 }
 
-typedef struct adamw8_block {
+typedef struct optim8_block {
     float *w;
     const float *grad;
     uint8_t *m, *v;
     float *m_scale, *v_scale;
-} adamw8_block;
+} optim8_block;
 
 /* Powers of two and a reciprocal that take x to x / scale, subnormal scales included. */
-NBI_INLINE void adamw8_inverse(float scale, vf *up, vf *inverse)
+NBI_INLINE void optim8_inverse(float scale, vf *up, vf *inverse)
 {
     const float p = scale < 0x1p-64f ? 0x1p64f : 1.0f;
     *up = vf_set1(p);
     *inverse = vf_set1(scale > 0.0f ? 1.0f / (scale * p) : 0.0f);
 }
 
-/* A whole block. */
-NBI_OUTLINE void adamw8_whole(const nb_adamw8_args *a, const adamw8_step *s, const adamw8_block *b)
+/* Moments of one block, decoded; v is there for AdamW alone. */
+typedef struct optim8_moments {
+    vf m[NB_OPTIM8_BLOCK / NBI_W], v[NB_OPTIM8_BLOCK / NBI_W];
+} optim8_moments;
+
+/* Encodes moments whose largest magnitudes are in the lanes of `top`. */
+NBI_INLINE void optim8_put(const nb_dynamic8 *book, uint8_t *codes, float *scale, const vf *x,
+                           vf top, bool is_signed)
 {
-    vf m[NB_ADAMW8_BLOCK / NBI_W], v[NB_ADAMW8_BLOCK / NBI_W];
-    vf m_top = vf_zero(), v_top = vf_zero(), up, inverse;
+    vf up, inverse;
+    *scale = vf_max_lane(top);
+    optim8_inverse(*scale, &up, &inverse);
+    for (int j = 0; j < NB_OPTIM8_BLOCK / NBI_W; j++)
+        optim8_encode(book, codes + j * NBI_W, x[j], up, inverse, is_signed);
+}
+
+/* Steps a whole block. */
+typedef void optim8_whole(const nb_optim8_args *a, const void *s, const optim8_block *b);
+
+NBI_OUTLINE void adamw8_whole(const nb_optim8_args *a, const void *scalars, const optim8_block *b)
+{
+    const adamw8_step *s = scalars;
+    optim8_moments x;
+    vf m_top = vf_zero(), v_top = vf_zero();
     const vf m_scale = vf_set1(*b->m_scale), v_scale = vf_set1(*b->v_scale);
-    for (int j = 0, i = 0; i < NB_ADAMW8_BLOCK; j++, i += NBI_W) {
-        vf mj = adamw8_decode(a->m_book, b->m + i, true) * m_scale;
-        vf vj = adamw8_decode(a->v_book, b->v + i, false) * v_scale;
+    for (int j = 0, i = 0; i < NB_OPTIM8_BLOCK; j++, i += NBI_W) {
+        vf mj = optim8_decode(a->m_book, b->m + i, true) * m_scale;
+        vf vj = optim8_decode(a->v_book, b->v + i, false) * v_scale;
         vf_store(b->w + i, adamw8_move(s, vf_load(b->w + i), &mj, &vj, vf_load(b->grad + i)));
         m_top = vf_max(vf_abs(mj), m_top);
         v_top = vf_max(vj, v_top);
-        m[j] = mj;
-        v[j] = vj;
+        x.m[j] = mj;
+        x.v[j] = vj;
     }
-    *b->m_scale = vf_max_lane(m_top);
-    *b->v_scale = vf_max_lane(v_top);
-    adamw8_inverse(*b->m_scale, &up, &inverse);
-    for (int j = 0; j < NB_ADAMW8_BLOCK / NBI_W; j++)
-        adamw8_encode(a->m_book, b->m + j * NBI_W, m[j], up, inverse, true);
-    adamw8_inverse(*b->v_scale, &up, &inverse);
-    for (int j = 0; j < NB_ADAMW8_BLOCK / NBI_W; j++)
-        adamw8_encode(a->v_book, b->v + j * NBI_W, v[j], up, inverse, false);
+    optim8_put(a->m_book, b->m, b->m_scale, x.m, m_top, true);
+    optim8_put(a->v_book, b->v, b->v_scale, x.v, v_top, false);
+}
+
+NBI_OUTLINE void lion8_whole(const nb_optim8_args *a, const void *s, const optim8_block *b)
+{
+    vf m[NB_OPTIM8_BLOCK / NBI_W], top = vf_zero();
+    const vf scale = vf_set1(*b->m_scale);
+    for (int j = 0, i = 0; i < NB_OPTIM8_BLOCK; j++, i += NBI_W) {
+        m[j] = optim8_decode(a->m_book, b->m + i, true) * scale;
+        vf_store(b->w + i, lion_move(s, vf_load(b->w + i), &m[j], vf_load(b->grad + i)));
+        top = vf_max(vf_abs(m[j]), top);
+    }
+    optim8_put(a->m_book, b->m, b->m_scale, m, top, true);
 }
 
 /* A short last block, done as a whole one with zeros behind it. */
-NBI_OUTLINE void adamw8_short(const nb_adamw8_args *a, const adamw8_step *s, const adamw8_block *b,
-                              int n)
+NBI_OUTLINE void optim8_short(const nb_optim8_args *a, const void *s, const optim8_block *b, int n,
+                              optim8_whole *whole)
 {
-    float w[NB_ADAMW8_BLOCK] = {0}, grad[NB_ADAMW8_BLOCK] = {0};
-    uint8_t m[NB_ADAMW8_BLOCK], v[NB_ADAMW8_BLOCK];
+    float w[NB_OPTIM8_BLOCK] = {0}, grad[NB_OPTIM8_BLOCK] = {0};
+    uint8_t m[NB_OPTIM8_BLOCK], v[NB_OPTIM8_BLOCK];
     memset(m, 127, sizeof(m));
     memset(v, 0, sizeof(v));
     memcpy(w, b->w, (size_t)n * sizeof(float));
     memcpy(grad, b->grad, (size_t)n * sizeof(float));
     memcpy(m, b->m, (size_t)n);
-    memcpy(v, b->v, (size_t)n);
-    adamw8_whole(a, s, &(adamw8_block){w, grad, m, v, b->m_scale, b->v_scale});
+    if (b->v)
+        memcpy(v, b->v, (size_t)n);
+    whole(a, s, &(optim8_block){w, grad, m, v, b->m_scale, b->v_scale});
     memcpy(b->w, w, (size_t)n * sizeof(float));
     memcpy(b->m, m, (size_t)n);
-    memcpy(b->v, v, (size_t)n);
+    if (b->v)
+        memcpy(b->v, v, (size_t)n);
 }
 
-NBI_OUTLINE void adamw8_codes(const nb_adamw8_args *a, const adamw8_step *s, int64_t from,
-                              int64_t to)
+NBI_INLINE void optim8_codes(const nb_optim8_args *a, const void *s, int64_t from, int64_t to,
+                             optim8_whole *whole)
 {
-    for (int64_t i = from; i < to; i += NB_ADAMW8_BLOCK) {
-        const adamw8_block b = {a->w + i,
+    for (int64_t i = from; i < to; i += NB_OPTIM8_BLOCK) {
+        const int64_t k = i / NB_OPTIM8_BLOCK;
+        const optim8_block b = {a->w + i,
                                 a->grad + i,
                                 (uint8_t *)a->m + i,
-                                (uint8_t *)a->v + i,
-                                a->m_scale + i / NB_ADAMW8_BLOCK,
-                                a->v_scale + i / NB_ADAMW8_BLOCK};
-        if (to - i >= NB_ADAMW8_BLOCK)
-            adamw8_whole(a, s, &b);
+                                a->v ? (uint8_t *)a->v + i : NULL,
+                                a->m_scale + k,
+                                a->v ? a->v_scale + k : NULL};
+        if (to - i >= NB_OPTIM8_BLOCK)
+            whole(a, s, &b);
         else
-            adamw8_short(a, s, &b, (int)(to - i));
+            optim8_short(a, s, &b, (int)(to - i), whole);
     }
 }
 
-NBI_OUTLINE void adamw8_floats(const nb_adamw8_args *a, const adamw8_step *s, int64_t from,
-                               int64_t to)
+NBI_OUTLINE void adamw8_codes(const void *a, const void *s, int64_t from, int64_t to)
 {
+    optim8_codes(a, s, from, to, adamw8_whole);
+}
+
+NBI_OUTLINE void lion8_codes(const void *a, const void *s, int64_t from, int64_t to)
+{
+    optim8_codes(a, s, from, to, lion8_whole);
+}
+
+NBI_OUTLINE void adamw8_floats(const void *args, const void *s, int64_t from, int64_t to)
+{
+    const nb_optim8_args *a = args;
     float *ms = a->m, *vs = a->v;
     for (int64_t i = from; i < to; i += NBI_W) {
-        const int l = to - i < NBI_W ? (int)(to - i) : NBI_W;
+        const int l = lanes_at(i, to);
         vf m = vf_load_n(ms + i, l), v = vf_load_n(vs + i, l);
         vf_store_n(a->w + i,
                    adamw8_move(s, vf_load_n(a->w + i, l), &m, &v, vf_load_n(a->grad + i, l)), l);
@@ -162,14 +199,20 @@ NBI_OUTLINE void adamw8_floats(const nb_adamw8_args *a, const adamw8_step *s, in
     }
 }
 
-void NBI_ISA(adamw8)(const nb_adamw8_args *a)
+void NBI_ISA(adamw8)(const nb_optim8_args *a)
 {
     const adamw8_step s = adamw8_scalars(a);
-#pragma omp parallel for num_threads(nb_queue_threads(a->q, 2 * a->n)) schedule(static)
-    for (int64_t from = 0; from < a->n; from += OPTIM8_SPAN) {
-        const int64_t to = from + OPTIM8_SPAN < a->n ? from + OPTIM8_SPAN : a->n;
-        (a->m_scale ? adamw8_codes : adamw8_floats)(a, &s, from, to);
-    }
+    each_span(a->q, a->n, OPTIM8_SPAN, a->m_scale ? adamw8_codes : adamw8_floats, a, &s);
+}
+
+void NBI_ISA(lion8)(const nb_optim8_args *a)
+{
+    const lion_scalars s = lion_rounded(a->grad_scale, a->lr, a->beta1, a->beta2, a->weight_decay);
+    const nb_lion_args small = {.n = a->n, .w = a->w, .m = a->m, .grad = a->grad};
+    if (a->m_scale)
+        each_span(a->q, a->n, OPTIM8_SPAN, lion8_codes, a, &s);
+    else
+        each_span(a->q, a->n, OPTIM8_SPAN, lion_span, &small, &s);
 }
 
 #endif

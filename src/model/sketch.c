@@ -53,7 +53,8 @@ static nb_status add_trained(sketcher *k, const nbi_tensor_spec *s, uint64_t cop
     nb_param *p = nbi_arena_alloc(&k->m->strings, sizeof *p, _Alignof(nb_param));
     if (!p || !nbi_array_push(&k->m->params, p))
         return nbi_fail_nomem(err, "the list of trained weights", sizeof *p);
-    *p = (nb_param){.n = (int64_t)elements(s)};
+    *p =
+        (nb_param){.rank = s->rank, .shape = {s->shape[0], s->shape[1]}, .n = (int64_t)elements(s)};
     /* a gradient's place only tells that it is there */
     if (s->part == NBI_PART_EMBED)
         k->m->d_embed = (float *)(void *)k->m->blocks;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/* AdamW, and Adam, whose decay is part of the gradient. */
 #include "optim/optim_kinds.h"
 
-static void adamw_step(const nb_optim *o, const nb_optim_piece *p)
+static void adam_step(const nb_optim *o, const nb_optim_piece *p, bool l2)
 {
     const nb_optim_config *c = &o->config;
     nb_adamw_args a = {.q = o->exec->q,
@@ -17,8 +18,26 @@ static void adamw_step(const nb_optim *o, const nb_optim_piece *p)
                        .eps = c->eps,
                        .weight_decay = nbi_optim_decay(o, p->param),
                        .step = o->step};
+    a.l2 = l2 && a.weight_decay != 0;
     o->exec->k.adamw(&a);
 }
 
+static void decoupled(const nb_optim *o, const nb_optim_piece *p)
+{
+    adam_step(o, p, false);
+}
+
+static void coupled(const nb_optim *o, const nb_optim_piece *p)
+{
+    adam_step(o, p, true);
+}
+
+#define MOMENTS                                                                                    \
+    {"exp_avg", NB_DT_F32, 1},                                                                     \
+    {                                                                                              \
+        "exp_avg_sq", NB_DT_F32, 1                                                                 \
+    }
+
 const nb_optim_kind nbi_optim_adamw = {
-    .states = {{"exp_avg", NB_DT_F32, 1}, {"exp_avg_sq", NB_DT_F32, 1}}, .step = adamw_step};
+    .bit = NBI_TAKES_ADAM, .states = {MOMENTS}, .step = decoupled};
+const nb_optim_kind nbi_optim_adam = {.bit = NBI_TAKES_ADAM, .states = {MOMENTS}, .step = coupled};

@@ -3,9 +3,10 @@
 
 #include <string.h>
 
-nbi_state_walk nbi_state_walk_begin(const nb_optim_kind *kind, const nb_param_list *params)
+nbi_state_walk nbi_state_walk_begin(const nb_optim_kind *kind, const nb_optim_config *config,
+                                    const nb_param_list *params)
 {
-    return (nbi_state_walk){.kind = kind, .params = params};
+    return (nbi_state_walk){.kind = kind, .config = config, .params = params};
 }
 
 bool nbi_state_walk_next(nbi_state_walk *w)
@@ -19,9 +20,14 @@ bool nbi_state_walk_next(nbi_state_walk *w)
         return false;
     const int64_t all = w->params->v[w->i]->n, left = all - at;
     w->from = at;
-    w->n = left < NB_OPTIM_PIECE ? left : NB_OPTIM_PIECE;
+    w->n = left < NB_OPTIM_PIECE || w->kind->whole ? left : NB_OPTIM_PIECE;
     w->small = all < w->kind->small_n;
     w->states = w->small ? w->kind->small : w->kind->states;
+    if (w->kind->shape) {
+        memset(w->shaped, 0, sizeof(w->shaped));
+        w->kind->shape(w->config, w->params->v[w->i], w->shaped);
+        w->states = w->shaped;
+    }
     for (int j = 0; w->states[j].name; j++) {
         w->offset[j] = w->end;
         w->end += (nbi_state_bytes(&w->states[j], w->n) + 63) / 64 * 64;
@@ -32,13 +38,15 @@ bool nbi_state_walk_next(nbi_state_walk *w)
 const nb_optim_state *nb_optim_states(const nb_optim *o, size_t i)
 {
     const nb_optim_kind *k = o->choice->kind;
+    if (o->shaped)
+        return o->shaped + i * (NB_OPTIM_STATES + 1);
     return o->params->v[i]->n < k->small_n ? k->small : k->states;
 }
 
 /* One of out and in is NULL. */
 static void copy_state(const nb_optim *o, size_t i, int j, void *out, const void *in)
 {
-    nbi_state_walk w = nbi_state_walk_begin(o->choice->kind, o->params);
+    nbi_state_walk w = nbi_state_walk_begin(o->choice->kind, &o->config, o->params);
     while (nbi_state_walk_next(&w) && w.i <= i) {
         if (w.i != i)
             continue;

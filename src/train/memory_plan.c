@@ -70,12 +70,11 @@ static void add_trained_model(planner *k)
 
 static nb_status add_optimizer(planner *k, nb_error *err)
 {
-    const nb_optim_choice *choice = nb_optim_find(k->s->optim);
+    const nb_optim_choice *choice;
     const nb_param_list *list = k->adapter ? &k->adapter->params : &k->model->params;
     double listed = 0;
-    if (!choice)
-        return nbi_fail(err, NB_CONFIG, "optim: \"%s\" is not known", k->s->optim);
-    nb_optim_bytes bytes = nb_optim_memory(choice, list);
+    NBI_TRY(nb_optim_choose(&choice, k->s->optim, err));
+    nb_optim_bytes bytes = nb_optim_memory(choice, k->s->optim_config, list);
     for (size_t i = 0; i < list->n; i++)
         listed += (double)list->v[i]->n;
     /* the list of a mixture has each expert's matrix once */

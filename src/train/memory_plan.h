@@ -15,6 +15,7 @@ typedef struct nbi_plan_spec {
     const nb_lora_config *lora;
     bool from_adapter; /* `lora` comes from an adapter folder */
     const char *optim;
+    const nb_optim_config *optim_config;
     nb_compute compute;
     nb_dtype save_dtype;
     int threads;

@@ -195,6 +195,7 @@ nb_status nbi_plan_make(nbi_plan *p, const char *dir, int64_t updates, nb_error 
         .cached = r->quantized_cache != NULL,
         .lora = &r->lora,
         .optim = r->optim,
+        .optim_config = &r->optim_config,
         .compute = r->compute,
         .save_dtype = r->save_dtype,
         .threads = r->threads,

@@ -47,6 +47,9 @@ static nb_status derive_method(nb_recipe *r, nb_error *err)
                      "init_adapter: method: full trains the model itself; use method: lora");
     if (r->method == NB_METHOD_FULL && lora_given(r))
         return nbi_recipe_note(r, NB_LOG_WARN, err, "method: full: the lora_ keys have no effect");
+    if (r->method == NB_METHOD_FULL && nb_recipe_given(r, "loraplus_lr_ratio"))
+        return nbi_recipe_note(r, NB_LOG_WARN, err,
+                               "method: full: loraplus_lr_ratio has no effect");
     if (r->init_adapter && lora_given(r))
         return nbi_recipe_note(
             r, NB_LOG_WARN, err,
@@ -122,9 +125,21 @@ static nb_status check_schedule(nb_recipe *r, nb_error *err)
     return NB_OK;
 }
 
+static nb_status check_optim(nb_recipe *r, nb_error *err)
+{
+    const nb_optim_choice *choice;
+    nb_optim_config c = r->optim_config;
+    NBI_TRY(nb_optim_choose(&choice, r->optim, err));
+    NBI_TRY(nb_optim_settle(&c, choice, err));
+    if (c.o.relative_step)
+        return nbi_recipe_note(r, NB_LOG_NOTE, err,
+                               "learning_rate and lr_scheduler_type: no effect: adafactor with "
+                               "relative_step makes its own rate");
+    return NB_OK;
+}
+
 static nb_status derive_rates(nb_recipe *r, nb_error *err)
 {
-    char names[300];
     if (!nb_recipe_given(r, "learning_rate"))
         r->learning_rate = r->method == NB_METHOD_FULL ? 2e-5 : 2e-4;
     if (!nb_recipe_given(r, "gradient_accumulation_steps"))
@@ -137,12 +152,7 @@ static nb_status derive_rates(nb_recipe *r, nb_error *err)
     if (r->max_steps < 0 && r->epochs <= 0)
         return clash(r, err, "num_train_epochs: 0 trains nothing; give max_steps or epochs");
     NBI_TRY(check_schedule(r, err));
-    if (!nb_optim_find(r->optim)) {
-        nb_optim_list(names, sizeof names);
-        return nbi_fail(err, NB_CONFIG, "optim: \"%s\" is not known, expected one of %s", r->optim,
-                        names);
-    }
-    return NB_OK;
+    return check_optim(r, err);
 }
 
 static nb_status check_data(nb_recipe *r, nb_error *err)

@@ -141,10 +141,9 @@ const nbi_silent_key nbi_silent_keys[] = {
     {"alora_invocation_tokens", UNSET, ONLY_LORA},
     {"megatron_config", UNSET, NULL},
     {"megatron_core", NULL, ONE_PROCESS},
-    {"loraplus_lr_ratio", UNSET, NULL},
+    {"loraplus_lr_embedding", NULL, "adapters on embeddings are not trained"},
 
     /* updates */
-    {"optim_args", UNSET, NULL},
     {"optim_target_modules", UNSET, NULL},
     {"adafactor", NO, "use optim"},
     {"neftune_noise_alpha", ZERO, NULL},

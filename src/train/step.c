@@ -112,7 +112,7 @@ nb_status nbi_run_step(nbi_run *run, nb_error *err)
         return fail_norm(run, err);
     run->loss = sum / (double)trained;
     run->grad_norm = norm;
-    run->lr = nb_schedule_rate(&run->schedule, run->at.step);
+    run->lr = nb_optim_rate(run->optim, nb_schedule_rate(&run->schedule, run->at.step));
     NBI_TRY(nb_optim_update(run->optim, run->lr, nb_clip_scale(norm, r->max_grad_norm), err));
     run->at.moved = run->at.moved || run->lr > 0;
     run->at.step++;

@@ -82,9 +82,9 @@ static void close_moments(moments *s)
     nbi_free(s->v);
 }
 
-static nb_adamw8_args args(const nbt_level *l, moments *s, const float *g, int64_t step)
+static nb_optim8_args args(const nbt_level *l, moments *s, const float *g, int64_t step)
 {
-    return (nb_adamw8_args){.q = l->q,
+    return (nb_optim8_args){.q = l->q,
                             .n = N,
                             .w = s->w,
                             .m = s->m,
@@ -160,7 +160,7 @@ static void test_step(void **state)
                 memcpy(old.v, s.v, N);
                 memcpy(old.m_scale, s.m_scale, BLOCKS * sizeof(float));
                 memcpy(old.v_scale, s.v_scale, BLOCKS * sizeof(float));
-                nb_adamw8_args a = args(&l, &s, g, step);
+                nb_optim8_args a = args(&l, &s, g, step);
                 l.k.adamw8(&a);
                 if (t == 0)
                     check_step(&old, &s, g, (double)step);
@@ -193,7 +193,7 @@ static void test_small_and_parts(void **state)
         moments s = open_moments(w0), p = open_moments(w0);
         float *m = nbt_floats(N), *v = nbt_floats(N), *w = nbt_copy(w0, N);
         for (int step = 1; step <= 2; step++) {
-            nb_adamw8_args a = args(&l, &s, g, step), b = args(&l, &p, g, step), f = a;
+            nb_optim8_args a = args(&l, &s, g, step), b = args(&l, &p, g, step), f = a;
             l.k.adamw8(&a);
             b.n = 1280;
             l.k.adamw8(&b);
@@ -238,7 +238,7 @@ static void test_not_finite(void **state)
     NBT_FOR_LEVELS(l, 1)
     {
         moments s = open_moments(w0);
-        nb_adamw8_args a = args(&l, &s, g, 1);
+        nb_optim8_args a = args(&l, &s, g, 1);
         l.k.adamw8(&a);
         assert_true(isnan(s.w[300]) && isnan(s.w[N - 1]));
         assert_true(isfinite(s.w[299]) && isfinite(s.w[N - 2]));

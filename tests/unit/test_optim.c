@@ -135,7 +135,7 @@ static void names(void **state)
         assert_int_equal(nbt_in_use(), before);
     }
     /* what the plan is told is what is allocated, beside the record itself */
-    size_t said = nb_optim_memory(o->choice, &s.params).resident;
+    size_t said = nb_optim_memory(o->choice, &c, &s.params).resident;
     assert_in_range(nbt_in_use() - before, said, said + 1024);
     /* 1 and 1000 elements in f32, 4099 in codes with a scale for 256, rounded up to 64 bytes */
     assert_in_range(said - 2 * sizeof(nb_dynamic8), 8 * 1001 + 2 * 4099 + 8 * 17,

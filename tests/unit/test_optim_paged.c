@@ -140,7 +140,7 @@ static void resident_part(void **state)
     nb_optim *o;
     open_tensors(&s, sizes, 3);
     NBT_OK(nb_optim_open(&o, "paged_adamw", &c, &s.exec, &s.params, dir, &err));
-    nb_optim_bytes b = nb_optim_memory(o->choice, &s.params);
+    nb_optim_bytes b = nb_optim_memory(o->choice, &c, &s.params);
     assert_int_equal(b.resident, NB_OPTIM_PAGED_RESIDENT);
     assert_in_range(b.paged, 8 * 7000100, 8 * 7000100 + 100000);
     /* the peak is raised to what is there now, so that it shows the update alone; the kernel counts

@@ -56,6 +56,8 @@ static const shape shapes[] = {
      46702792704, 240123904, 22.31, 0.49, 53.3, 71.7, 5.13, 0.250},
 };
 
+static const nb_optim_config no_options;
+
 static nbi_plan_spec usual(const nb_model_config *c, const nb_lora_config *lora)
 {
     return (nbi_plan_spec){
@@ -65,6 +67,7 @@ static nbi_plan_spec usual(const nb_model_config *c, const nb_lora_config *lora)
         .lora = lora,
         .optim = "adamw_torch",
         .compute = NB_COMPUTE_BF16,
+        .optim_config = &no_options,
         .threads = 2,
         .checkpointing = -1,
         .max_rows = 2048,

@@ -243,8 +243,8 @@ static void test_foreign_keys(void **state)
     nb_recipe_free(&r);
 }
 
-/* A map of the schedule's options, as YAML or as a text, becomes one JSON object. */
-static void test_schedule_options(void **state)
+/* Options of schedules and optimizers: a map, as YAML or as a text, becomes one JSON object. */
+static void test_optim_options(void **state)
 {
     (void)state;
     nb_error err = {0};
@@ -271,6 +271,12 @@ static void test_schedule_options(void **state)
     set(r, "eval_rows", "5");
     set(r, "eval_strategy", "epoch");
     NBT_OK(nb_recipe_finish(r, NULL, &err));
+    set(r, "optim", "sgd");
+    set(r, "optim_args", "momentum=0.9,nesterov=True");
+    NBT_OK(nb_recipe_finish(r, NULL, &err));
+    set(r, "optim", "adamw");
+    NBT_FAILS(NB_CONFIG, "has no option \"momentum\"", nb_recipe_finish(r, NULL, &err));
+    set(r, "optim_args", "null");
     set(r, "warmup_steps", "0.1");
     assert_true(r->warmup_steps == 0.1);
     set(r, "warmup_steps", "2.5");
@@ -510,16 +516,11 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_tutorial),
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_combinations),
-        cmocka_unit_test(test_spellings),
-        cmocka_unit_test(test_advice),
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_schedule_options),
-        cmocka_unit_test(test_distance),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_tutorial),
+        cmocka_unit_test(test_errors),        cmocka_unit_test(test_combinations),
+        cmocka_unit_test(test_spellings),     cmocka_unit_test(test_advice),
+        cmocka_unit_test(test_table),         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_optim_options), cmocka_unit_test(test_distance),
         cmocka_unit_test(test_foreign_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,5 +10,6 @@
 #include "kernel/dropout_tmpl.h"
 #include "kernel/loss_tmpl.h"
 #include "kernel/optim_tmpl.h"
+#include "kernel/adafactor_tmpl.h"
 #include "kernel/quant_tmpl.h"
 #include "kernel/optim8_tmpl.h"

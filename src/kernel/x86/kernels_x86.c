@@ -23,7 +23,11 @@
     X(attention_bwd)                                                                               \
     X(cross_entropy)                                                                               \
     X(adamw)                                                                                       \
+    X(sgd)                                                                                         \
+    X(lion)                                                                                        \
+    X(adafactor)                                                                                   \
     X(adamw8)                                                                                      \
+    X(lion8)                                                                                       \
     X(sumsq)
 
 /* Operations with a version for dot products of bf16, and for tiles. */

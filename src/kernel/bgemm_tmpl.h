@@ -15,13 +15,14 @@
 
 #include <assert.h>
 #include "kernel/bdecode_tmpl.h"
+#include "kernel/bfetch_tmpl.h"
 #include "kernel/variants.h"
 
 /* Inner indices of one partial sum (part of the result, so it depends on nothing else): a strip of
  * that many stays in the first cache. Inner indices of which decoded strips stand in scratch,
  * columns of these, rows between two packings of the left operand, rows that use a strip while it
  * is near. */
-enum { KB = 256, KS = 2560, COLS = 32, NB = 256, MS = 2048, NEAR_ROWS = 512, FEW_ROWS = 8 };
+enum { KB = 512, KS = 2560, COLS = 32, NB = 256, MS = 2048, NEAR_ROWS = 512 };
 enum { STRIP_BYTES = COLS * 2, UNIT_BYTES = UNIT * 2, BLOCK_FLOATS = UNIT * COLS };
 
 typedef struct layout {
@@ -195,35 +196,69 @@ NBI_INLINE void write_row(const product *g, const block *b, int64_t r, __m512 v0
     }
 }
 
-/* Rows from..to-1 of a block: its partial sum is added to what came before and kept, or written
- * when the inner dimension is through. */
-NBI_INLINE void settle(const product *g, const block *b, int64_t from, int64_t to)
+/* What becomes of a block's partial sums: they begin its sums, are added to these, or are the last
+ * ones and complete the result. */
+typedef enum ending { NOTHING, BEGIN, ADD, WRITE_FIRST, WRITE } ending;
+
+static inline ending block_ending(const block *b)
 {
-    to = min_i64(to, b->rows);
-    for (int64_t r = from; r < to; r++) {
-        float *sum = b->sum + r * COLS;
-        __m512 v0 = _mm512_load_ps(b->part + r * COLS);
-        __m512 v1 = _mm512_load_ps(b->part + r * COLS + SIDE);
-        if (b->add) {
-            v0 = _mm512_add_ps(_mm512_load_ps(sum), v0);
-            v1 = _mm512_add_ps(_mm512_load_ps(sum + SIDE), v1);
-        }
-        if (b->last) {
+    if (!b->part)
+        return NOTHING;
+    return b->last ? (b->add ? WRITE : WRITE_FIRST) : (b->add ? ADD : BEGIN);
+}
+
+/* Row r of a block. */
+NBI_INLINE void settle_row(const product *g, const block *b, const ending how, int64_t r)
+{
+    float *sum = b->sum + r * COLS;
+    __m512 v0 = _mm512_load_ps(b->part + r * COLS);
+    __m512 v1 = _mm512_load_ps(b->part + r * COLS + SIDE);
+    if (how == ADD || how == WRITE) {
+        v0 = _mm512_add_ps(_mm512_load_ps(sum), v0);
+        v1 = _mm512_add_ps(_mm512_load_ps(sum + SIDE), v1);
+    }
+    if (how == WRITE || how == WRITE_FIRST) {
+        if (r < b->rows)
             write_row(g, b, r, v0, v1);
-        } else {
-            _mm512_store_ps(sum, v0);
-            _mm512_store_ps(sum + SIDE, v1);
-        }
+    } else {
+        _mm512_store_ps(sum, v0);
+        _mm512_store_ps(sum + SIDE, v1);
+    }
+}
+
+/* All that is left of a block from row r on. */
+NBI_OUTLINE void settle(const product *g, const block *b, int64_t r)
+{
+    for (const ending how = block_ending(b); how != NOTHING && r < b->rows; r++)
+        settle_row(g, b, how, r);
+}
+
+/* What is done between the steps of a block's multiplication, two rows a chunk: the block before is
+ * settled, and the rows that will be written when this one is are fetched. */
+typedef struct errands {
+    const block *before;
+    const char *result; /* row 0; when there is nothing to fetch, anything, with step 0 */
+    int64_t step;       /* between its rows */
+    int64_t half;       /* from the first line of a row to the last one */
+} errands;
+
+NBI_INLINE void run_errands(const product *g, const errands *e, const ending how, int64_t chunk)
+{
+    const char *row = e->result + 2 * chunk * e->step;
+    _mm_prefetch(row, _MM_HINT_T1);
+    _mm_prefetch(row + e->half, _MM_HINT_T1);
+    _mm_prefetch(row + e->step, _MM_HINT_T1);
+    _mm_prefetch(row + e->step + e->half, _MM_HINT_T1);
+    if (how != NOTHING) {
+        settle_row(g, e->before, how, 2 * chunk);
+        settle_row(g, e->before, how, 2 * chunk + 1);
     }
 }
 
 /* part[UNIT][COLS] = unit * strip^T over `chunks` chunks; a: [chunks][UNIT][32] of bf16,
- * b: [chunks][2][16 pairs][16 columns][2]. Only `rows` rows and `cols` columns matter. Between its
- * steps it may settle the block `before` and fetch what will be needed: `lines` cache lines a chunk
- * from `ahead` on. */
+ * b: [chunks][2][16 pairs][16 columns][2]. Only `rows` rows and `cols` columns matter. */
 static void multiply(const product *g, const unsigned char *a, const unsigned char *b,
-                     int64_t chunks, const block *now, const block *before,
-                     const unsigned char *ahead, int lines);
+                     int64_t chunks, const block *now, const errands *beside);
 static void tile_begin(void);
 static void tile_end(void);
 
@@ -262,23 +297,44 @@ static unsigned char *strip_at(const work *w, int64_t s, int64_t in_ks)
     return w->l.strips + (w->keep ? s * even_cut(w->g->inner, KS) + in_ks : 0) * STRIP_BYTES;
 }
 
-/* The packed unit that follows u in its place when this inner block is through: a part of it for
- * each strip. */
-static const unsigned char *fetch_ahead(const work *w, int64_t u, int64_t s, int64_t k, int64_t kn)
+/* What the strip after s is packed from; a line may hold several strips' share of a row. */
+static fetch next_strip(const work *w, int64_t s, int64_t k, int64_t kn)
 {
-    const int64_t next = k + kn < w->g->inner ? k + kn : 0;
-    return unit_at(w->g, w->p->units, u, next, kn) + s * kn / w->strips * LINE_BYTES;
+    const product *g = w->g;
+    int64_t c = w->j + (s + 1) * COLS;
+    if (s + 1 >= w->strips) {
+        c = w->j;
+        k += kn;
+        if (k >= g->k) {
+            c += w->jn;
+            k = 0;
+        }
+    }
+    const int64_t cols = min_i64(COLS, w->p->n1 - c), n = min_i64(KB, g->k - k);
+    return cols > 0 && n > 0 ? fetch_source(&g->b, c, cols, k, n) : (fetch){0};
+}
+
+static errands make_errands(const product *g, const block *now, const block *before)
+{
+    errands e = {.before = before, .result = (const char *)now->part};
+    if (now->last) {
+        const int64_t size = (int64_t)nb_dtype_size(g->y_dtype);
+        e.result = nb_elem(g->y, g->y_dtype, now->r0 * g->ldy + now->c0);
+        e.step = g->ldy * size;
+        e.half = (now->cols - 1) * size;
+    }
+    return e;
 }
 
 /* Units u..last-1 with strip s, inner indices [k, k + kn). */
 static void multiply_units(work *w, int64_t u, int64_t last, int64_t s, int64_t k, int64_t kn,
-                           const unsigned char *b)
+                           const unsigned char *b, fetch *then)
 {
     const product *g = w->g;
     const region *p = w->p;
+    const int64_t lines = (then->left + last - u - 1) / (last - u);
     for (; u < last; u++) {
         const unsigned char *a = g->own_a ? w->l.unit : unit_at(g, p->units, u, k, kn);
-        const unsigned char *ahead = g->own_a ? a : fetch_ahead(w, u, s, k, kn);
         const block now = {.part = w->l.parts + (w->before.part == w->l.parts ? BLOCK_FLOATS : 0),
                            .sum = w->l.sums + ((u - p->u0) * w->strips + s) * BLOCK_FLOATS,
                            .add = k > 0,
@@ -287,8 +343,9 @@ static void multiply_units(work *w, int64_t u, int64_t last, int64_t s, int64_t 
                            .rows = min_i64(UNIT, p->rows - u * UNIT),
                            .c0 = w->j + s * COLS,
                            .cols = min_i64(COLS, w->jn - s * COLS)};
-        multiply(g, a, b, kn / CHUNK, &now, &w->before, ahead,
-                 (int)((CHUNK + w->strips - 1) / w->strips));
+        const errands beside = make_errands(g, &now, &w->before);
+        fetch_lines(then, lines);
+        multiply(g, a, b, kn / CHUNK, &now, &beside);
         w->before = now;
     }
 }
@@ -309,7 +366,8 @@ static void multiply_columns(work *w, int64_t ks0, int64_t ksn)
                 if (u == p->u0)
                     pack_strip(g, w->j + s * COLS, min_i64(COLS, w->jn - s * COLS), k, kn, &w->l,
                                b);
-                multiply_units(w, u, last, s, k, kn, b);
+                fetch then = u == p->u0 ? next_strip(w, s, k, kn) : (fetch){0};
+                multiply_units(w, u, last, s, k, kn, b, &then);
             }
         }
     }
@@ -342,7 +400,7 @@ static void multiply_part(const product *g, const region *p, unsigned char *scra
             multiply_columns(&w, k, kn);
         }
     }
-    settle(g, &w.before, 0, UNIT);
+    settle(g, &w.before, 0);
     tile_end();
 }
 
@@ -482,7 +540,7 @@ void NBI_ISA(qmatmul)(const nb_qmatmul_args *a)
     }
     for (int64_t i = 0; i < a->n_groups; i++) {
         const nb_qgroup *s = &a->groups[i];
-        if (s->rows <= FEW_ROWS && !a->backward) { /* bound by memory: dot products */
+        if (s->rows <= NB_FEW_ROWS && !a->backward) { /* bound by memory: dot products */
             nb_qmatmul_args one = *a;
             one.groups = s;
             one.n_groups = 1;

@@ -5,83 +5,76 @@
 #endif
 #define NBI_ISA(name) nbi_##name##_amx
 enum { UNIT = 32 };
+#include "kernel/amx_config.h"
 #include "kernel/bgemm_tmpl.h"
-
-/* What ldtilecfg reads. */
-typedef struct tile_config {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tile_config;
 
 static void tile_begin(void)
 {
-    tile_config c = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        c.row_bytes[i] = LINE_BYTES;
-        c.rows[i] = SIDE;
-    }
-    _tile_loadconfig(&c);
+    amx_begin();
 }
 
 static void tile_end(void)
 {
-    _tile_release();
+    amx_end();
 }
 
 enum { SUM_BYTES = COLS * 4, SUM_TILE = SIDE * COLS };
 
-/* The step of both loops of multiply that does not touch tiles. */
-NBI_INLINE void beside(const product *g, const block *before, int64_t from, int64_t rows,
-                       const unsigned char *ahead, int lines)
+/* Tiles 0 to 3 sum, 4 and 5 are the left operand, 6 and 7 the right one. The left one is read from
+ * the second level and passes by the first (the hint of stream loads), where the strip stays. */
+NBI_INLINE void step(const unsigned char *a, const unsigned char *b, const bool tall)
 {
-    for (int i = 0; i < lines; i++)
-        _mm_prefetch((const char *)ahead + i * LINE_BYTES, _MM_HINT_T1);
-    settle(g, before, from, from + rows);
+    _tile_stream_loadd(4, a, LINE_BYTES);
+    _tile_loadd(6, b, LINE_BYTES);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, b + SQUARE_BYTES, LINE_BYTES);
+    _tile_dpbf16ps(1, 4, 7);
+    if (tall) {
+        _tile_stream_loadd(5, a + SQUARE_BYTES, LINE_BYTES);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
 }
 
-/* Tiles 0 to 3 sum, 4 and 5 are the left operand, 6 and 7 the right one. Tiles do not wait for the
- * block before, so its sums move while they multiply. */
-static void multiply(const product *g, const unsigned char *a, const unsigned char *b,
-                     int64_t chunks, const block *now, const block *before,
-                     const unsigned char *ahead, int lines)
+/* Tiles do not wait for errands nor these for tiles: two rows a chunk of the block before. */
+NBI_INLINE void multiply_as(const product *g, const unsigned char *a, const unsigned char *b,
+                            int64_t chunks, const bool tall, const errands *e, const ending how)
 {
-    const int64_t per = (UNIT + chunks - 1) / chunks;
+    const int64_t settling = min_i64(chunks, UNIT / 2);
+    int64_t i = 0;
+    for (; i < settling; i++, a += 2 * SQUARE_BYTES, b += 2 * SQUARE_BYTES) {
+        step(a, b, tall);
+        run_errands(g, e, how, i);
+    }
+    for (; i < chunks; i++, a += 2 * SQUARE_BYTES, b += 2 * SQUARE_BYTES) {
+        step(a, b, tall);
+        run_errands(g, e, NOTHING, i);
+    }
+    settle(g, e->before, how == NOTHING ? 0 : 2 * settling);
+}
+
+static void multiply(const product *g, const unsigned char *a, const unsigned char *b,
+                     int64_t chunks, const block *now, const errands *beside)
+{
     float *part = now->part;
-    int64_t done = 0;
     __asm__ volatile("" ::: "memory"); /* the compiler does not see what tiles read */
     _tile_zero(0);
     _tile_zero(1);
-    if (now->rows <= SIDE) {
-        for (; chunks > 0; chunks--, a += 2 * SQUARE_BYTES, b += 2 * SQUARE_BYTES) {
-            _tile_loadd(4, a, LINE_BYTES);
-            _tile_loadd(6, b, LINE_BYTES);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_loadd(7, b + SQUARE_BYTES, LINE_BYTES);
-            _tile_dpbf16ps(1, 4, 7);
-            beside(g, before, done, per, ahead, lines);
-            done += per;
-            ahead += lines * LINE_BYTES;
-        }
-    } else {
-        _tile_zero(2);
-        _tile_zero(3);
-        for (; chunks > 0; chunks--, a += 2 * SQUARE_BYTES, b += 2 * SQUARE_BYTES) {
-            _tile_loadd(4, a, LINE_BYTES);
-            _tile_loadd(6, b, LINE_BYTES);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_loadd(7, b + SQUARE_BYTES, LINE_BYTES);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_loadd(5, a + SQUARE_BYTES, LINE_BYTES);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
-            beside(g, before, done, per, ahead, lines);
-            done += per;
-            ahead += lines * LINE_BYTES;
-        }
-        _tile_stored(2, part + SUM_TILE, SUM_BYTES);
-        _tile_stored(3, part + SUM_TILE + SIDE, SUM_BYTES);
-    }
+    _tile_zero(2);
+    _tile_zero(3);
+    const ending how = block_ending(beside->before);
+    if (now->rows <= SIDE)
+        multiply_as(g, a, b, chunks, false, beside, NOTHING);
+    else if (how == ADD)
+        multiply_as(g, a, b, chunks, true, beside, ADD);
+    else if (how == BEGIN)
+        multiply_as(g, a, b, chunks, true, beside, BEGIN);
+    else if (how == WRITE)
+        multiply_as(g, a, b, chunks, true, beside, WRITE);
+    else
+        multiply_as(g, a, b, chunks, true, beside, NOTHING);
     _tile_stored(0, part, SUM_BYTES);
     _tile_stored(1, part + SIDE, SUM_BYTES);
+    _tile_stored(2, part + SUM_TILE, SUM_BYTES);
+    _tile_stored(3, part + SUM_TILE + SIDE, SUM_BYTES);
 }

@@ -45,12 +45,9 @@ NBI_INLINE void multiply_rows(const int rows, const int halves, const unsigned c
 }
 
 static void multiply(const product *g, const unsigned char *a, const unsigned char *b,
-                     int64_t chunks, const block *now, const block *before,
-                     const unsigned char *ahead, int lines)
+                     int64_t chunks, const block *now, const errands *beside)
 {
-    (void)ahead;
-    (void)lines;
-    settle(g, before, 0, UNIT);
+    settle(g, beside->before, 0);
     const bool wide = now->cols > SIDE;
 #define NBI_ROWS(n)                                                                                \
     case n:                                                                                        \

@@ -41,6 +41,7 @@ typedef enum nb_status {
 typedef struct nb_error {
     nb_status code;
     char message[1000];
+    int os_error; /* errno where the system refused something, else 0 */
 } nb_error;
 
 #if defined(__GNUC__)

@@ -52,7 +52,7 @@ void nbi_fail_clean(char *out, size_t cap, const char *s)
 enum { RAW_SIZE = 4 * sizeof(((nb_error *)0)->message) };
 
 /* "prefix" or "prefix: rest"; what does not fit would be cut from the message anyway. */
-static void set(nb_error *err, nb_status code, const char *prefix, const char *rest)
+static void set(nb_error *err, nb_status code, int os_error, const char *prefix, const char *rest)
 {
     char both[2 * RAW_SIZE];
     size_t n = strlen(prefix), m = rest ? strlen(rest) : 0;
@@ -64,6 +64,7 @@ static void set(nb_error *err, nb_status code, const char *prefix, const char *r
         both[n + 2 + m] = 0;
     }
     err->code = code;
+    err->os_error = os_error;
     nbi_fail_clean(err->message, sizeof(err->message), both);
 }
 
@@ -75,7 +76,7 @@ nb_status nbi_fail(nb_error *err, nb_status code, const char *fmt, ...)
         va_start(ap, fmt);
         vsnprintf(raw, sizeof(raw), fmt, ap);
         va_end(ap);
-        set(err, code, raw, NULL);
+        set(err, code, 0, raw, NULL);
     }
     return code;
 }
@@ -93,7 +94,7 @@ nb_status nbi_fail_errno(nb_error *err, int errno_value, const char *fmt, ...)
         va_start(ap, fmt);
         vsnprintf(raw, sizeof(raw), fmt, ap);
         va_end(ap);
-        set(err, code, raw, strerror(errno_value));
+        set(err, code, errno_value, raw, strerror(errno_value));
     }
     return code;
 }
@@ -108,7 +109,7 @@ nb_status nbi_fail_prefix(nb_error *err, nb_status code, const char *fmt, ...)
     vsnprintf(raw, sizeof(raw), fmt, ap);
     va_end(ap);
     memcpy(old, err->message, sizeof(old));
-    set(err, err->code, raw, old);
+    set(err, err->code, err->os_error, raw, old);
     return err->code;
 }
 

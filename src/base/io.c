@@ -39,7 +39,7 @@ void nbi_io_deny_exchange(bool deny)
     atomic_store(&fault.no_exchange, deny);
 }
 
-enum { GO, FAIL, DIE };
+enum { GO, FAIL, DIE, INTERRUPT, HALVE };
 
 /* Counts a call and says what is to happen to it. */
 static int verdict(void)
@@ -47,7 +47,24 @@ static int verdict(void)
     uint64_t k = atomic_fetch_add(&fault.count, 1) + 1, at = atomic_load(&fault.fail_at);
     if (at == 0 || (k != at && !(k > at && atomic_load(&fault.forever))))
         return GO;
-    return atomic_load(&fault.kind) == NBI_IO_FAULT_KILL ? DIE : FAIL;
+    switch (atomic_load(&fault.kind)) {
+    case NBI_IO_FAULT_KILL:
+        return DIE;
+    case NBI_IO_FAULT_PART:
+        return HALVE;
+    default:
+        return atomic_load(&fault.errno_value) == EINTR ? INTERRUPT : FAIL;
+    }
+}
+
+/* Whether the system call is answered as one that a signal interrupted, once. */
+static bool interrupted(int *what)
+{
+    if (*what != INTERRUPT)
+        return false;
+    *what = GO;
+    errno = EINTR;
+    return true;
 }
 
 static void give_errno(void)
@@ -69,7 +86,7 @@ static void die_if(int what)
         return -1;                                                                                 \
     }                                                                                              \
     do                                                                                             \
-        rc = (call);                                                                               \
+        rc = interrupted(&what) ? -1 : (call);                                                     \
     while (rc < 0 && errno == EINTR);                                                              \
     die_if(what);                                                                                  \
     return rc
@@ -84,6 +101,8 @@ int nbi_io_close(int fd)
     int what = verdict();
     /* the descriptor is gone whatever close says, so EINTR must not be retried */
     int rc = close(fd);
+    if (interrupted(&what))
+        rc = -1;
     if (rc < 0 && errno == EINTR)
         rc = 0;
     die_if(what);
@@ -103,16 +122,27 @@ long nbi_io_read(int fd, void *buf, size_t n)
     }
     ssize_t got;
     do
-        got = read(fd, buf, n);
+        got = interrupted(&what) ? -1 : read(fd, buf, n);
     while (got < 0 && errno == EINTR);
     die_if(what);
     return got;
 }
 
-static int write_fully(int fd, const char *p, size_t n)
+/* One write, as a system gives it that is interrupted or takes a part only. */
+static ssize_t write_some(int fd, const char *p, size_t n, int *what)
+{
+    if (interrupted(what))
+        return -1;
+    if (*what == HALVE && n > 1)
+        n /= 2;
+    *what = *what == HALVE ? GO : *what;
+    return write(fd, p, n);
+}
+
+static int write_fully(int fd, const char *p, size_t n, int what)
 {
     while (n > 0) {
-        ssize_t done = write(fd, p, n);
+        ssize_t done = write_some(fd, p, n, &what);
         if (done < 0 && errno == EINTR)
             continue;
         if (done < 0)
@@ -132,11 +162,11 @@ int nbi_io_write_all(int fd, const void *buf, size_t n)
     int what = verdict();
     if (what == FAIL) {
         if (atomic_load(&fault.kind) == NBI_IO_FAULT_SHORT)
-            (void)write_fully(fd, buf, n / 2);
+            (void)write_fully(fd, buf, n / 2, GO);
         give_errno();
         return -1;
     }
-    int rc = write_fully(fd, buf, n);
+    int rc = write_fully(fd, buf, n, what);
     die_if(what);
     return rc;
 }

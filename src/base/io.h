@@ -45,8 +45,10 @@ void nbi_io_fetch(void *p, size_t n);
 void nbi_io_unmap(void *p, size_t n);
 
 typedef enum nbi_io_fault {
-    NBI_IO_FAULT_ERRNO, /* the call fails with the given errno */
+    NBI_IO_FAULT_ERRNO, /* the call fails with the given errno; EINTR: it is interrupted once and
+                         * made again, as all are */
     NBI_IO_FAULT_SHORT, /* a write stores half of its bytes, then fails with the given errno */
+    NBI_IO_FAULT_PART,  /* the system takes half of a write at first; the call goes on */
     NBI_IO_FAULT_KILL   /* the process ends by SIGKILL after the call */
 } nbi_io_fault;
 /* The k-th call from now on (1-based) has the fault; with `forever` all later ones too. k = 0: off.

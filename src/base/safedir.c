@@ -27,41 +27,60 @@ static void release(nbi_safedir *d)
 }
 
 /* Whether `entry` is <prefix><name>-<pid> of a process that is gone (or of this one: then it is
- * left from an earlier process with the same id). */
-static bool is_stale(const char *entry, const char *prefix, const char *name)
+ * left from an earlier process with the same id); *len receives the length of the name. */
+static bool is_stale(const char *entry, const char *prefix, size_t *len)
 {
-    size_t p = strlen(prefix), n = strlen(name);
+    size_t p = strlen(prefix);
     uint64_t pid;
-    if (strncmp(entry, prefix, p) != 0 || strncmp(entry + p, name, n) != 0 || entry[p + n] != '-')
+    const char *dash = strrchr(entry, '-');
+    if (strncmp(entry, prefix, p) != 0 || dash <= entry + p)
         return false;
-    const char *digits = entry + p + n + 1;
-    if (!nbi_parse_u64(digits, strlen(digits), &pid) || pid == 0 || pid > INT_MAX)
+    *len = (size_t)(dash - entry) - p;
+    if (!nbi_parse_u64(dash + 1, strlen(dash + 1), &pid) || pid == 0 || pid > INT_MAX)
         return false;
     return (pid_t)pid == getpid() || (kill((pid_t)pid, 0) != 0 && errno == ESRCH);
 }
 
-/* What cannot be cleaned up is no reason to refuse the new folder. */
-static void clean_stale(const char *dir, const char *name, const char *target)
+/* A replaced folder goes, unless its successor never came. */
+static void clean_entry(const char *dir, const char *entry, const char *name, bool tmp)
+{
+    struct stat info;
+    char *path = nbi_path_join(dir, entry), *target = nbi_path_join(dir, name);
+    if (path && target) {
+        if (!tmp && nbi_io_lstat(target, &info) != 0 && errno == ENOENT)
+            (void)nbi_io_rename(path, target);
+        else
+            (void)!nbi_remove_tree(path, NULL);
+    }
+    nbi_free(path);
+    nbi_free(target);
+}
+
+/* What cannot be cleaned up is no reason to refuse the new folder. only: NULL: all names. */
+static void clean_stale(const char *dir, const char *only)
 {
     char **names;
-    size_t n;
-    struct stat info;
+    size_t n, len;
     if (nbi_list_dir(dir, &names, &n, NULL) != NB_OK)
         return;
     for (size_t i = 0; i < n; i++) {
-        bool tmp = is_stale(names[i], TMP_PREFIX, name);
-        if (!tmp && !is_stale(names[i], OLD_PREFIX, name))
+        bool tmp = is_stale(names[i], TMP_PREFIX, &len);
+        if (!tmp && !is_stale(names[i], OLD_PREFIX, &len))
             continue;
-        char *path = nbi_path_join(dir, names[i]);
-        if (!path)
-            break;
-        if (!tmp && nbi_io_lstat(target, &info) != 0 && errno == ENOENT)
-            (void)nbi_io_rename(path, target);
-        else if (nbi_remove_tree(path, NULL) != NB_OK)
-            break;
-        nbi_free(path);
+        const char *at = names[i] + strlen(tmp ? TMP_PREFIX : OLD_PREFIX);
+        if (only && (strlen(only) != len || strncmp(at, only, len) != 0))
+            continue;
+        char *name = nbi_strndup(NBI_MEM_IO, at, len);
+        if (name)
+            clean_entry(dir, names[i], name, tmp);
+        nbi_free(name);
     }
     nbi_list_dir_free(names, n);
+}
+
+void nbi_clean_temporaries(const char *dir)
+{
+    clean_stale(dir, NULL);
 }
 
 /* The target itself, with a link to a folder replaced by the folder it points to. */
@@ -87,7 +106,7 @@ nb_status nbi_safedir_create(nbi_safedir *d, const char *path, nb_error *err)
     NBI_TRY_GOTO(resolve(path, &d->path, err), done);
     NBI_TRY_GOTO(nbi_path_split(d->path, &dir, &name, err), done);
     NBI_TRY_GOTO(nbi_make_dirs(dir, err), done);
-    clean_stale(dir, name, d->path);
+    clean_stale(dir, name);
     NBI_TRY_GOTO(nbi_path_temporary(dir, TMP_PREFIX, name, &d->tmp, err), done);
     if (nbi_io_mkdir(d->tmp, 0777) != 0)
         st = nbi_fail_errno(err, errno, "%s: cannot create the folder", d->tmp);

@@ -43,6 +43,10 @@ nb_status nbi_safedir_create(nbi_safedir *d, const char *path, nb_error *err) NB
 nb_status nbi_safedir_commit(nbi_safedir *d, nb_error *err) NB_MUST_CHECK;
 void nbi_safedir_abort(nbi_safedir *d);
 
+/* Removes what processes that are gone left of files and folders of any name in `dir`, and puts
+ * back a folder that was renamed aside when its successor never came. */
+void nbi_clean_temporaries(const char *dir);
+
 /* mkdir -p. */
 nb_status nbi_make_dirs(const char *path, nb_error *err) NB_MUST_CHECK;
 /* Removes a folder and what is in it (no links followed); a missing one is fine. */

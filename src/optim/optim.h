@@ -128,6 +128,9 @@ const nb_optim_state *nb_optim_states(const nb_optim *o, size_t i);
  * that an optimizer remembers. */
 void nb_optim_get_state(const nb_optim *o, size_t i, int j, void *values);
 void nb_optim_set_state(nb_optim *o, size_t i, int j, const void *values);
+/* The same for its values [first, first + n); `values` holds those alone. */
+void nb_optim_get_part(const nb_optim *o, size_t i, int j, int64_t first, int64_t n, void *values);
+void nb_optim_set_part(nb_optim *o, size_t i, int j, int64_t first, int64_t n, const void *values);
 
 void nb_optim_zero_grads(const nb_param_list *params);
 /* Global 2-norm over all gradients in f64, summed in parameter order. */

@@ -43,31 +43,46 @@ const nb_optim_state *nb_optim_states(const nb_optim *o, size_t i)
     return o->params->v[i]->n < k->small_n ? k->small : k->states;
 }
 
-/* One of out and in is NULL. */
-static void copy_state(const nb_optim *o, size_t i, int j, void *out, const void *in)
+/* Values [first, first + n); one of out and in is NULL. */
+static void copy_part(const nb_optim *o, size_t i, int j, int64_t first, int64_t n, void *out,
+                      const void *in)
 {
     nbi_state_walk w = nbi_state_walk_begin(o->choice->kind, &o->config, o->params);
     while (nbi_state_walk_next(&w) && w.i <= i) {
         if (w.i != i)
             continue;
         const nb_optim_state *s = &w.states[j];
-        const int64_t at = w.from / s->block;
-        const size_t bytes = nbi_state_bytes(s, w.n);
+        const int64_t at = w.from / s->block, end = at + nbi_state_count(s, w.n);
+        const int64_t from = at > first ? at : first, to = end < first + n ? end : first + n;
+        if (from >= to)
+            continue;
+        const size_t bytes = (size_t)(to - from) * nb_dtype_size(s->dtype);
+        void *mine = nb_elem(o->data + w.offset[j], s->dtype, from - at);
         if (out)
-            memcpy(nb_elem(out, s->dtype, at), o->data + w.offset[j], bytes);
+            memcpy(nb_elem(out, s->dtype, from - first), mine, bytes);
         else
-            memcpy(o->data + w.offset[j], nb_elem(in, s->dtype, at), bytes);
+            memcpy(mine, nb_elem(in, s->dtype, from - first), bytes);
         if (o->choice->paged)
             nbi_pagefile_drop(&o->pages, w.offset[0], w.end);
     }
 }
 
+void nb_optim_get_part(const nb_optim *o, size_t i, int j, int64_t first, int64_t n, void *values)
+{
+    copy_part(o, i, j, first, n, values, NULL);
+}
+
+void nb_optim_set_part(nb_optim *o, size_t i, int j, int64_t first, int64_t n, const void *values)
+{
+    copy_part(o, i, j, first, n, NULL, values);
+}
+
 void nb_optim_get_state(const nb_optim *o, size_t i, int j, void *values)
 {
-    copy_state(o, i, j, values, NULL);
+    copy_part(o, i, j, 0, INT64_MAX / 2, values, NULL);
 }
 
 void nb_optim_set_state(nb_optim *o, size_t i, int j, const void *values)
 {
-    copy_state(o, i, j, NULL, values);
+    copy_part(o, i, j, 0, INT64_MAX / 2, NULL, values);
 }

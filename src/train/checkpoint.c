@@ -1,36 +1,55 @@
 /* SPDX-License-Identifier: MIT */
 /* What a run leaves behind: checkpoints and the final adapter or model. */
+#include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <time.h>
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/mapfile.h"
 #include "base/safefile.h"
+#include "train/manifest.h"
 #include "train/publish.h"
-#include "train/trainer.h"
+#include "train/resume.h"
+#include "train/run_state.h"
+#include "train/state_file.h"
 #include "train/trainer_state.h"
 
 /* Room that must be left beside twice the size of what is saved. */
 #define SPARE_BYTES (4u << 20)
+/* A wait is cut into pieces of this many seconds, so that a signal ends it. */
+#define WAIT_PIECE 0.1
 
+/* Of one checkpoint: values, state of the optimizer, and masters of a 16-bit model. */
 static uint64_t save_bytes(const nbi_run *run)
 {
-    uint64_t n = 0;
+    const nb_optim_choice *optim = nb_optim_find(run->r->optim);
+    uint64_t n = 0, bytes;
     for (size_t i = 0; i < run->params->n; i++)
         n += (uint64_t)run->params->v[i]->n;
-    return n * (run->full ? nb_dtype_size(run->r->save_dtype) : sizeof(float));
+    bytes = n * (run->full ? nb_dtype_size(run->r->save_dtype) : sizeof(float));
+    if (run->full && run->r->save_dtype != NB_DT_F32)
+        bytes += n * sizeof(float);
+    if (optim) {
+        const nb_optim_bytes state = nb_optim_memory(optim, &run->r->optim_config, run->params);
+        bytes += state.paged > 0 ? state.paged : state.resident;
+    }
+    return bytes;
 }
 
 nb_status nbi_run_preflight(nbi_run *run, nb_error *err)
 {
     const char *dir = run->r->output_dir;
+    const nb_optim_choice *optim = nb_optim_find(run->r->optim);
     uint64_t room, wanted = 2 * save_bytes(run) + SPARE_BYTES;
+    if (optim) /* its pages are reserved later */
+        wanted += nb_optim_memory(optim, &run->r->optim_config, run->params).paged;
     NBI_TRY(nbi_free_space(dir, &room, err));
     if (room < wanted)
         return nbi_fail(err, NB_IO,
-                        "%s: %.1f MiB are free, saving takes %.1f MiB; make room or name another "
-                        "output_dir",
+                        "%s: %.1f MiB are free, two checkpoints take %.1f MiB; make room or name "
+                        "another output_dir",
                         dir, (double)room / 1048576, (double)wanted / 1048576);
     char *path = nbi_path_join(dir, ".write-test");
     if (!path)
@@ -83,30 +102,100 @@ static nb_status save_into(const nbi_run *run, const char *dir, nb_error *err)
     return nb_model_copy_tokenizer(r->tokenizer ? r->tokenizer : run->parts.dir, dir, err);
 }
 
-static char *checkpoint_path(const nbi_run *run, int64_t step)
+/* What a run needs to go on from here, beside what it has made so far. */
+static nb_status save_state(const nbi_run *run, const char *dir, nb_error *err)
 {
-    nbi_strbuf b = {0};
-    nbi_strbuf_printf(&b, "%s/checkpoint-%lld", run->r->output_dir, (long long)step);
-    char *path = b.failed ? NULL : nbi_strdup(NBI_MEM_OTHER, nbi_strbuf_str(&b));
-    nbi_strbuf_free(&b);
-    return path;
+    if (run->full && run->r->save_dtype != NB_DT_F32)
+        NBI_TRY(nbi_state_write_master(run->params, dir, err));
+    NBI_TRY(nbi_state_write_optim(run->optim, dir, err));
+    NBI_TRY(nbi_trainer_state_write(run, dir, err));
+    NBI_TRY(nbi_run_state_write(run, dir, err));
+    return nbi_manifest_write(dir, err);
 }
 
-/* Removes the oldest checkpoints of this run beyond the limit; a failure is only said. */
+/* ---- which checkpoints stay ---- */
+
+/* The oldest that is neither the best nor the last one; saved.n when there is none. */
+static size_t oldest(const nbi_run *run)
+{
+    size_t i = 0;
+    while (i + 1 < run->saved.n && run->saved.v[i] == run->at.best_step)
+        i++;
+    return i + 1 < run->saved.n ? i : run->saved.n;
+}
+
+/* Removes the oldest checkpoints of this run beyond the limit, now that the newest is on the disk;
+ * a failure is only said. */
 static void rotate(nbi_run *run)
 {
     int64_t limit = run->r->save_total_limit;
     while (limit > 0 && (int64_t)run->saved.n > limit) {
         nb_error why;
-        char *path = checkpoint_path(run, run->saved.v[0]);
+        size_t i = oldest(run);
+        if (i == run->saved.n)
+            return;
+        char *path = nbi_checkpoint_path(run->r->output_dir, run->saved.v[i]);
         if (!path || nbi_remove_tree(path, &why) != NB_OK)
             nbi_log(run->log, NB_LOG_WARN, "an old checkpoint stays: %s",
                     path ? why.message : "out of memory");
         nbi_free(path);
         run->saved.n--;
-        memmove(run->saved.v, run->saved.v + 1, run->saved.n * sizeof(*run->saved.v));
+        memmove(run->saved.v + i, run->saved.v + i + 1, (run->saved.n - i) * sizeof(*run->saved.v));
     }
 }
+
+/* ---- a full disk ---- */
+
+static bool is_full(const nb_error *why)
+{
+    return why->os_error == ENOSPC || why->os_error == EDQUOT;
+}
+
+/* false when the run is asked to stop meanwhile. */
+static bool wait_for_room(const nbi_run *run)
+{
+    const double end = nbi_clock() + (double)run->r->disk_full_retry;
+    const struct timespec piece = {0, (long)(WAIT_PIECE * 1e9)};
+    while (!nbi_run_stopped(run) && nbi_clock() < end)
+        nanosleep(&piece, NULL);
+    return !nbi_run_stopped(run);
+}
+
+static void say_full(const nbi_run *run, const nb_error *why)
+{
+    uint64_t room = 0;
+    if (nbi_free_space(run->r->output_dir, &room, NULL) != NB_OK)
+        room = 0;
+    nbi_log(run->log, NB_LOG_WARN,
+            "%s; saving takes about %.1f MiB, %.1f MiB are free. The run waits and tries again "
+            "every %lld s; make room, or Ctrl-C (on_disk_full: exit ends instead)",
+            why->message, (double)save_bytes(run) / 1048576, (double)room / 1048576,
+            (long long)run->r->disk_full_retry);
+}
+
+typedef nb_status save_fn(nbi_run *run, const char *path, nb_error *err);
+
+/* Saves; on a full disk again and again until there is room or the run is asked to stop. */
+static nb_status save_patiently(nbi_run *run, save_fn *save, const char *path, nb_error *err)
+{
+    nb_error why = {0};
+    bool said = false;
+    nb_status st;
+    while ((st = save(run, path, &why)) != NB_OK && is_full(&why) && !run->r->exit_on_full_disk) {
+        if (!said)
+            say_full(run, &why);
+        said = true;
+        if (!wait_for_room(run))
+            break;
+    }
+    if (st == NB_OK && said)
+        nbi_log(run->log, NB_LOG_NOTE, "there is room again; the run goes on");
+    if (st != NB_OK && err)
+        *err = why;
+    return st;
+}
+
+/* ---- saving ---- */
 
 static nb_status save_checkpoint(nbi_run *run, const char *path, nb_error *err)
 {
@@ -114,7 +203,7 @@ static nb_status save_checkpoint(nbi_run *run, const char *path, nb_error *err)
     NBI_TRY(nbi_safedir_create(&d, path, err));
     nb_status st = save_into(run, d.tmp, err);
     if (st == NB_OK)
-        st = nbi_trainer_state_write(run, d.tmp, err);
+        st = save_state(run, d.tmp, err);
     if (st != NB_OK) {
         nbi_safedir_abort(&d);
         return st;
@@ -122,23 +211,33 @@ static nb_status save_checkpoint(nbi_run *run, const char *path, nb_error *err)
     return nbi_safedir_commit(&d, err);
 }
 
+/* Lists the new one; a checkpoint of the same step that was replaced stands there already. */
+static void list_saved(nbi_run *run)
+{
+    const size_t n = run->saved.n;
+    if (n == 0 || run->saved.v[n - 1] != run->at.step)
+        run->saved.v[run->saved.n++] = run->at.step;
+}
+
 nb_status nbi_run_checkpoint(nbi_run *run, nb_error *err)
 {
-    double begin = nbi_clock();
-    if (run->at.last_save == run->at.step)
+    const double begin = nbi_clock();
+    const int64_t before = run->at.last_save;
+    if (before == run->at.step)
         return NB_OK;
-    char *path = checkpoint_path(run, run->at.step);
+    char *path = nbi_checkpoint_path(run->r->output_dir, run->at.step);
     if (!path || !nbi_array_reserve(&run->saved, 1)) {
         nbi_free(path);
         return nbi_fail_nomem(err, "a path", 0);
     }
-    nb_status st = save_checkpoint(run, path, err);
+    run->at.last_save = run->at.step; /* as the checkpoint itself is to say */
+    nb_status st = save_patiently(run, save_checkpoint, path, err);
     if (st == NB_OK) {
-        run->saved.v[run->saved.n++] = run->at.step;
-        run->at.last_save = run->at.step;
+        list_saved(run);
         rotate(run);
         nbi_log(run->log, NB_LOG_NOTE, "saved %s", path);
     } else {
+        run->at.last_save = before;
         nbi_fail_prefix(err, st, "checkpoint of step %lld", (long long)run->at.step);
     }
     nbi_free(path);
@@ -147,21 +246,26 @@ nb_status nbi_run_checkpoint(nbi_run *run, nb_error *err)
 }
 
 /* The final files are built in a hidden folder inside output_dir, verified there, then moved. */
-nb_status nbi_run_save_final(nbi_run *run, nb_error *err)
+static nb_status save_final(nbi_run *run, const char *path, nb_error *err)
 {
     nbi_safedir d;
+    NBI_TRY(nbi_safedir_create(&d, path, err));
+    nb_status st = save_into(run, d.tmp, err);
+    if (st == NB_OK)
+        st = nbi_publish_files(d.tmp, run->r->output_dir, err);
+    nbi_safedir_abort(&d);
+    return st;
+}
+
+nb_status nbi_run_save_final(nbi_run *run, nb_error *err)
+{
     char *path = nbi_path_join(run->r->output_dir, "final");
     if (!path)
         return nbi_fail_nomem(err, "a path", 0);
-    nb_status st = nbi_safedir_create(&d, path, err);
+    nb_status st = save_patiently(run, save_final, path, err);
     nbi_free(path);
-    if (st == NB_OK) {
-        st = save_into(run, d.tmp, err);
-        if (st == NB_OK)
-            st = nbi_publish_files(d.tmp, run->r->output_dir, err);
-        nbi_safedir_abort(&d);
-        if (st == NB_OK)
-            nbi_output_clear_other(run);
-    }
-    return st == NB_OK ? st : nbi_fail_prefix(err, st, "saving in %s", run->r->output_dir);
+    if (st != NB_OK)
+        return nbi_fail_prefix(err, st, "saving in %s", run->r->output_dir);
+    nbi_output_clear_other(run);
+    return NB_OK;
 }

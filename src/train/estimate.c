@@ -131,14 +131,17 @@ nb_status nbi_run_estimate(nbi_run *run, nb_error *err)
     NBI_TRY(token_seconds(run, &token, err));
     double step = token * (double)run->data->total_tokens / updates;
     double eval = run->eval ? token / passes(run) * (double)run->eval->total_tokens : 0;
-    say(run, step, step * (double)run->total + eval * evaluations_left(run, 0), "a step");
+    say(run, step,
+        step * (double)(run->total - run->first_step) + eval * evaluations_left(run, run->at.step),
+        "a step");
     return NB_OK;
 }
 
 double nbi_run_seconds_left(const nbi_run *run)
 {
     double spent = nbi_clock() - run->begin - run->aside;
-    double step = run->at.step > 0 ? spent / (double)run->at.step : 0;
+    const int64_t done = run->at.step - run->first_step;
+    double step = done > 0 ? spent / (double)done : 0;
     double eval = run->at.last_eval >= 0 ? run->eval_result.seconds : 0;
     if (run->at.step >= run->total)
         return run->at.last_eval == run->at.step ? 0 : eval;
@@ -148,6 +151,6 @@ double nbi_run_seconds_left(const nbi_run *run)
 void nbi_run_estimate_again(const nbi_run *run)
 {
     double spent = nbi_clock() - run->begin - run->aside;
-    say(run, spent / (double)run->at.step, spent + run->aside + nbi_run_seconds_left(run),
-        "measured: a step");
+    say(run, spent / (double)(run->at.step - run->first_step),
+        spent + run->aside + nbi_run_seconds_left(run), "measured: a step");
 }

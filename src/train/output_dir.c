@@ -7,10 +7,10 @@
 #include "base/log.h"
 #include "base/mapfile.h"
 #include "base/safefile.h"
-#include "train/trainer.h"
+#include "train/publish.h"
+#include "train/resume.h"
 
 #define LOG_MAX (256u << 20)
-#define CHECKPOINT "checkpoint-"
 
 /* What the settings in the first line of train_log.jsonl say. */
 static nbi_earlier method_of(const char *text)
@@ -42,29 +42,27 @@ static nbi_earlier find_earlier(const char *dir)
     return found;
 }
 
-static bool is_checkpoint(const char *name)
-{
-    size_t n = strlen(CHECKPOINT);
-    return strncmp(name, CHECKPOINT, n) == 0 && name[n] &&
-           strspn(name + n, "0123456789") == strlen(name + n);
-}
-
+/* Of a run that begins afresh. */
 static nb_status say_checkpoints(const nbi_run *run, nb_error *err)
 {
-    char **names;
-    size_t n, found = 0, first = 0;
-    NBI_TRY(nbi_list_dir(run->r->output_dir, &names, &n, err));
-    for (size_t i = 0; i < n; i++)
-        if (is_checkpoint(names[i]) && found++ == 0)
-            first = i;
-    if (found)
-        nbi_log(run->log, NB_LOG_NOTE,
-                "%s holds %zu checkpoint%s of an earlier run (%s%s): left as they are; "
-                "save_total_limit counts only those of this run",
-                run->r->output_dir, found, found > 1 ? "s" : "", names[first],
-                found > 1 ? ", ..." : "");
-    nbi_list_dir_free(names, n);
-    return NB_OK;
+    nbi_steps all = {0};
+    nb_status st = nbi_checkpoints_list(run->r->output_dir, &all, err);
+    if (st == NB_OK && all.n > 0)
+        nbi_log(
+            run->log, NB_LOG_NOTE,
+            "%s holds %zu checkpoint%s of an earlier run (checkpoint-%lld%s): left as they are; "
+            "save_total_limit counts only those of this run",
+            run->r->output_dir, all.n, all.n > 1 ? "s" : "", (long long)all.v[0],
+            all.n > 1 ? ", ..." : "");
+    nbi_array_free(&all);
+    return st;
+}
+
+/* What a killed process left half done; the lock is ours, so nobody is at work there. */
+static void clean(const char *dir)
+{
+    nbi_publish_recover(dir);
+    nbi_clean_temporaries(dir);
 }
 
 nb_status nbi_output_open(nbi_run *run, nb_error *err)
@@ -82,8 +80,9 @@ nb_status nbi_output_open(nbi_run *run, nb_error *err)
     }
     if (run->created)
         return NB_OK;
+    clean(dir);
     run->earlier = find_earlier(dir);
-    return say_checkpoints(run, err);
+    return run->r->resume ? NB_OK : say_checkpoints(run, err);
 }
 
 /* Nothing but the lock is in the folder that this run made. */

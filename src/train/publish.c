@@ -9,6 +9,9 @@
 #include "base/mapfile.h"
 #include "base/strbuf.h"
 
+/* How a file is called that waits for its successor to be in place. */
+#define OLD ".old-"
+
 /* One file on its way. */
 typedef struct move {
     char *source, *target, *aside; /* aside: where the old target waits */
@@ -28,7 +31,7 @@ static void free_moves(move *v, size_t n)
 static bool plan(move *m, const char *from, const char *to, const char *name)
 {
     nbi_strbuf old = {0};
-    nbi_strbuf_printf(&old, "%s/.old-%s", to, name);
+    nbi_strbuf_printf(&old, "%s/" OLD "%s", to, name);
     m->source = nbi_path_join(from, name);
     m->target = nbi_path_join(to, name);
     m->aside = old.failed ? NULL : nbi_strdup(NBI_MEM_OTHER, nbi_strbuf_str(&old));
@@ -102,11 +105,16 @@ static nb_status move_all(move *v, size_t n, const char *to, nb_error *err)
     return NB_OK;
 }
 
+static bool is_key(const char *name)
+{
+    return strcmp(name, "adapter_config.json") == 0 || strcmp(name, "config.json") == 0;
+}
+
 /* Puts the name of the key at the end of the list. */
 static void key_last(char **names, size_t n)
 {
     for (size_t i = 0; i + 1 < n; i++)
-        if (strcmp(names[i], "adapter_config.json") == 0 || strcmp(names[i], "config.json") == 0) {
+        if (is_key(names[i])) {
             char *key = names[i];
             names[i] = names[n - 1];
             names[n - 1] = key;
@@ -131,4 +139,55 @@ nb_status nbi_publish_files(const char *from, const char *to, nb_error *err)
         free_moves(v, n);
     nbi_list_dir_free(names, n);
     return st;
+}
+
+/* ---- after a kill ---- */
+
+static bool is_aside(const char *to, const char *entry)
+{
+    if (strncmp(entry, OLD, strlen(OLD)) != 0)
+        return false;
+    char *path = nbi_path_join(to, entry);
+    bool yes = path && !nbi_path_is_dir(path); /* folders are base/safefile.h's */
+    nbi_free(path);
+    return yes;
+}
+
+/* Is the key in place? Then the new set is whole. */
+static bool is_whole(const char *to, char **names, size_t n)
+{
+    const char *key = NULL;
+    for (size_t i = 0; i < n && !key; i++)
+        if (is_aside(to, names[i]) && is_key(names[i] + strlen(OLD)))
+            key = names[i] + strlen(OLD);
+    char *path = key ? nbi_path_join(to, key) : NULL;
+    bool yes = !key || (path && nbi_path_exists(path));
+    nbi_free(path);
+    return yes;
+}
+
+static void settle(const char *to, char **names, size_t n, bool keys, bool whole)
+{
+    for (size_t i = 0; i < n; i++) {
+        const char *name = names[i] + strlen(OLD);
+        if (!is_aside(to, names[i]) || is_key(name) != keys)
+            continue;
+        char *path = nbi_path_join(to, names[i]), *target = nbi_path_join(to, name);
+        if (path && target)
+            (void)(whole ? nbi_io_unlink(path) : nbi_io_rename(path, target));
+        nbi_free(path);
+        nbi_free(target);
+    }
+}
+
+void nbi_publish_recover(const char *to)
+{
+    char **names;
+    size_t n;
+    if (nbi_list_dir(to, &names, &n, NULL) != NB_OK)
+        return;
+    const bool whole = is_whole(to, names, n);
+    settle(to, names, n, false, whole);
+    settle(to, names, n, true, whole);
+    nbi_list_dir_free(names, n);
 }

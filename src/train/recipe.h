@@ -73,8 +73,12 @@ struct nb_recipe {
     int64_t logging_steps, eval_steps, save_steps, save_total_limit;
     bool eval_on_start;
     bool eval_loss_trainer; /* eval_loss_reduction: trainer */
-    nb_dtype save_dtype;    /* of full models; adapters are f32 */
-    bool tensorboard;       /* report_to */
+    const char *resume;     /* resume_from_checkpoint as given: "true" or a folder */
+    bool resume_force;
+    bool exit_on_full_disk;
+    int64_t disk_full_retry; /* seconds */
+    nb_dtype save_dtype;     /* of full models; adapters are f32 */
+    bool tensorboard;        /* report_to */
 
     struct nb_recipe_note *notes; /* lines to be said once: keys without effect */
     bool said;

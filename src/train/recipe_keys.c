@@ -70,6 +70,7 @@ static const nbi_choice tristate[] = {{"auto", -1}, {"true", 1}, {"false", 0}, {
 static const nbi_choice appended[] = {{"true", 0}, {"false", 1}, {NULL, 0}};
 static const nbi_choice strategies[] = {
     {"no", NB_STRATEGY_NO}, {"steps", NB_STRATEGY_STEPS}, {"epoch", NB_STRATEGY_EPOCH}, {NULL, 0}};
+static const nbi_choice full_disks[] = {{"wait", 0}, {"exit", 1}, {NULL, 0}};
 static const nbi_choice reductions[] = {{"token", 0}, {"trainer", 1}, {NULL, 0}};
 static const nbi_choice reports[] = {
     {"tensorboard", 1}, {"none", 0}, {"all", 1}, {"false", 0}, {NULL, 0}};
@@ -226,6 +227,15 @@ const nbi_key nbi_keys[] = {
            "when checkpoints are written"),
     INT("save_steps", "run", save_steps, 1, MANY, "500", NULL, "updates between two checkpoints"),
     INT("save_total_limit", "run", save_total_limit, 0, MANY, "0", "all", "checkpoints kept"),
+    TEXT(
+        "resume_from_checkpoint", "run", resume, "PATH|true",
+        "go on from a checkpoint, or from the newest one of an output folder; true: of output_dir"),
+    BOOL("resume_force", "run", resume_force, "false",
+         "go on although settings, data or model differ from the checkpoint's"),
+    CHOICE("on_disk_full", "run", exit_on_full_disk, full_disks, "wait|exit", "wait", NULL,
+           "when a checkpoint finds no room: wait for it, or end"),
+    INT("disk_full_retry", "run", disk_full_retry, 0, 86400, "30", NULL,
+        "seconds between two tries to save on a full disk"),
     CHOICE("save_dtype", "run", save_dtype, dtypes, "float32|bfloat16|float16", "float32", NULL,
            "type of a fully trained model's file"),
     CHOICE("report_to", "run", tensorboard, reports, "tensorboard|none", "tensorboard", NULL,

@@ -149,7 +149,6 @@ const nbi_silent_key nbi_silent_keys[] = {
     {"neftune_noise_alpha", ZERO, NULL},
     {"label_smoothing_factor", ZERO, NULL},
     {"loss_type", "nll -", NULL},
-    {"resume_from_checkpoint", NO, NULL},
     {"ignore_data_skip", NO, NULL},
 
     /* evaluation, logs and results */
@@ -191,7 +190,7 @@ const nbi_silent_key nbi_silent_keys[] = {
     {"skip_memory_metrics", NULL, NULL},
     {"overwrite_output_dir", NULL, NULL},
     {"save_safetensors", "true -", NULL},
-    {"save_only_model", NULL, "checkpoints hold the result only"},
+    {"save_only_model", NULL, "checkpoints hold what a resumed run needs"},
 };
 const size_t nbi_silent_keys_n = sizeof nbi_silent_keys / sizeof *nbi_silent_keys;
 

@@ -41,6 +41,18 @@ static void write_data(nbi_json_writer *w, const char *key, const nb_dataset *d)
     nbi_jw_object_end(w);
 }
 
+static void write_resume(nbi_json_writer *w, const nbi_run *run)
+{
+    if (!run->resume.dir)
+        return;
+    nbi_jw_member_i64(w, "resumed_from_step", run->first_step);
+    nbi_jw_key(w, "forced");
+    nbi_jw_array(w);
+    for (size_t i = 0; i < run->forced.n; i++)
+        nbi_jw_str(w, run->forced.v[i]);
+    nbi_jw_array_end(w);
+}
+
 /* The settings in force: what adapter, model folder and machine decided in place of the recipe.
  * Borrows from the run. */
 static nb_recipe in_force(const nbi_run *run)
@@ -77,6 +89,7 @@ static nb_status log_header(nbi_run *run, nb_error *err)
                       run->parts.model->n_parameters + (run->full ? 0 : trained));
     nbi_jw_member_i64(w, "total_steps", run->total);
     nbi_jw_member_i64(w, "warmup_steps", run->warmup);
+    write_resume(w, run);
     write_data(w, "data", run->data);
     write_data(w, "eval_data", run->eval);
     nbi_jw_key(w, "settings");
@@ -90,11 +103,10 @@ static nb_status log_header(nbi_run *run, nb_error *err)
 
 /* ---- entries ---- */
 
-/* The last entry of the history as a line of train_log.jsonl. */
-static void write_line(const nbi_run *run)
+/* An entry of the history as a line of train_log.jsonl. */
+static void write_line(const nbi_run *run, const nbi_entry *e)
 {
     const nbi_history *h = &run->history;
-    const nbi_entry *e = nbi_history_last(h);
     nbi_json_writer *w = nbi_train_log_begin(run->train_log);
     nbi_jw_member_i64(w, "step", e->step);
     nbi_jw_member_f64(w, "epoch", e->epoch);
@@ -116,7 +128,7 @@ static nb_status add_entry(nbi_run *run, nbi_entry_kind kind, const named *v, si
     for (size_t i = 0; i < n; i++)
         NBI_TRY(nbi_history_add(&run->history, v[i].name, v[i].value, v[i].count, err));
     if (run->train_log) /* what comes before it is open is written when it opens */
-        write_line(run);
+        write_line(run, nbi_history_last(&run->history));
     nbi_watch_entries(run->watch);
     return NB_OK;
 }
@@ -189,8 +201,9 @@ nb_status nbi_run_log_open(nbi_run *run, nb_error *err)
 {
     NBI_TRY(nbi_train_log_open(&run->train_log, run->r->output_dir, run->log, err));
     NBI_TRY(log_header(run, err));
-    if (nbi_history_last(&run->history))
-        write_line(run); /* the evaluation before the first step */
+    /* the evaluation before the first step; of a resumed run all that led to its checkpoint */
+    for (size_t i = 0; i < run->history.entries.n; i++)
+        write_line(run, &run->history.entries.v[i]);
     run->watch = nbi_watch_open(run);
     nbi_watch_entries(run->watch);
     return NB_OK;

@@ -7,6 +7,7 @@
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/quantity.h"
+#include "train/resume.h"
 #include "train/row_layout.h"
 #include "train/trainer.h"
 
@@ -218,15 +219,20 @@ nb_status nbi_run_open(nbi_run *run, nb_error *err)
     run->plan.can_train = true;
     NBI_TRY(nbi_plan_limits(&run->plan, err));
     NBI_TRY(nbi_output_open(run, err));
+    NBI_TRY(nbi_resume_find(run, err));
+    NBI_TRY(nbi_resume_name(run, err));
     NBI_TRY(nbi_assembly_begin(&run->parts, run->r, run->log, err));
     NBI_TRY(nb_config_read(&run->plan.config, run->parts.dir, err));
     run->plan.has_config = true;
     NBI_TRY(nbi_run_open_rows(run, err));
     nb_recipe_advise_rows(run->r, (int64_t)run->data->n, run->log);
+    NBI_TRY(nbi_identity_make(&run->identity, run->r, run->parts.dir, run->data, run->eval, err));
+    NBI_TRY(nbi_resume_check(run, err));
     NBI_TRY(plan_memory(run, err));
     NBI_TRY(open_model(run, err));
     NBI_TRY(nbi_run_preflight(run, err));
     NBI_TRY(open_engine(run, err));
+    NBI_TRY(nbi_resume_load(run, err));
     NBI_TRY(say_parameters(run, err));
     say_memory(run);
     return NB_OK;
@@ -248,6 +254,7 @@ void nbi_run_close(nbi_run *run)
     nb_dataset_close(&run->data);
     nb_adapter_note_free(&run->note);
     nbi_array_free(&run->saved);
+    nbi_resume_close(run);
     nbi_plan_free(&run->plan);
     nbi_assembly_close(&run->parts);
     nbi_output_close(run);

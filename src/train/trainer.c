@@ -78,7 +78,20 @@ static bool due(nb_strategy s, int64_t every, int64_t step, bool epoch_end)
     return s == NB_STRATEGY_STEPS && every > 0 && step % every == 0;
 }
 
-static nb_status after_step(nbi_run *run, bool epoch_end, nb_error *err)
+/* What is due after an update, as far as it was not done: a resumed run begins here. */
+static nb_status rest_of_step(nbi_run *run, nb_error *err)
+{
+    const nb_recipe *r = run->r;
+    const nbi_progress *at = &run->at;
+    int64_t eval_steps = r->eval_steps > 0 ? r->eval_steps : r->logging_steps;
+    if (due(r->eval_strategy, eval_steps, at->step, at->epoch_end))
+        NBI_TRY(nbi_run_evaluate(run, err));
+    if (due(r->save_strategy, r->save_steps, at->step, at->epoch_end))
+        NBI_TRY(nbi_run_checkpoint(run, err));
+    return NB_OK;
+}
+
+static nb_status after_step(nbi_run *run, nb_error *err)
 {
     const nb_recipe *r = run->r;
     run->at.window_loss += run->loss;
@@ -86,23 +99,19 @@ static nb_status after_step(nbi_run *run, bool epoch_end, nb_error *err)
     run->at.loss_sum += run->loss;
     run->at.tokens_seen += run->tokens;
     run->window.tokens += run->tokens;
-    if (run->at.step == 1) {
+    if (run->at.step == 1)
         run->result.first_loss = run->loss;
+    if (run->at.step == run->first_step + 1)
         nbi_run_estimate_again(run);
-    }
     run->result.last_loss = run->loss;
     /* the last step is always one of the lines, however few steps there are */
     bool last = run->at.step == run->total && r->logging_strategy != NB_STRATEGY_NO;
-    bool logged = last || due(r->logging_strategy, r->logging_steps, run->at.step, epoch_end);
+    bool logged =
+        last || due(r->logging_strategy, r->logging_steps, run->at.step, run->at.epoch_end);
     if (logged)
         NBI_TRY(nbi_run_log_step(run, err));
     nbi_run_tell(run, NAN, logged);
-    int64_t eval_steps = r->eval_steps > 0 ? r->eval_steps : r->logging_steps;
-    if (due(r->eval_strategy, eval_steps, run->at.step, epoch_end))
-        NBI_TRY(nbi_run_evaluate(run, err));
-    if (due(r->save_strategy, r->save_steps, run->at.step, epoch_end))
-        NBI_TRY(nbi_run_checkpoint(run, err));
-    return NB_OK;
+    return rest_of_step(run, err);
 }
 
 static nb_status push_micro(nbi_run *run, nb_error *err)
@@ -145,11 +154,18 @@ static nb_status next_group(nbi_run *run, nb_error *err)
 
 static nb_status update(nbi_run *run, nb_error *err)
 {
-    NBI_TRY(next_group(run, err));
-    NBI_TRY(nbi_run_step(run, err));
+    const nbi_progress before = run->at;
+    nb_status st = next_group(run, err);
+    if (st == NB_OK)
+        st = nbi_run_step(run, err);
+    if (st != NB_OK) {
+        run->at = before; /* an update that was not made takes no batches */
+        return st;
+    }
+    run->at.epoch_end = run->group.epoch_end;
     run->at.epoch_done =
         (double)run->at.epoch_index + (double)run->at.next / (double)run->epoch.n_batches;
-    return after_step(run, run->group.epoch_end, err);
+    return after_step(run, err);
 }
 
 /* Saves what there is when the run is asked to stop. */
@@ -164,19 +180,29 @@ static nb_status interrupted(nbi_run *run, nb_error *err)
                     (long long)run->at.step, run->r->output_dir, (long long)run->at.step);
 }
 
+/* The place in the epoch that the checkpoint says; other data (resume_force) may have fewer. */
+static nb_status enter_epoch(nbi_run *run, nb_error *err)
+{
+    const int64_t next = run->at.next;
+    NBI_TRY(make_epoch(run, err));
+    run->at.next = next < (int64_t)run->epoch.n_batches ? next : (int64_t)run->epoch.n_batches;
+    return NB_OK;
+}
+
 static nb_status start(nbi_run *run, nb_error *err)
 {
     nbi_run_restore_schedule(run);
-    if (nbi_run_evaluates_first(run))
+    if (!run->resume.dir && nbi_run_evaluates_first(run))
         NBI_TRY(nbi_run_evaluate(run, err));
-    NBI_TRY(make_epoch(run, err));
+    NBI_TRY(enter_epoch(run, err));
     if (run->r->probe)
         NBI_TRY(nbi_run_probe(run, err));
     NBI_TRY(nbi_run_estimate(run, err));
     run->begin = nbi_clock();
     run->aside = 0;
     run->window = (nbi_window){.since = run->begin};
-    return nbi_run_log_open(run, err);
+    NBI_TRY(nbi_run_log_open(run, err));
+    return run->resume.dir ? rest_of_step(run, err) : NB_OK;
 }
 
 static nb_status drive(nbi_run *run, nb_error *err)

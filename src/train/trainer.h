@@ -10,6 +10,7 @@
 #include "train/epoch_plan.h"
 #include "train/evaluator.h"
 #include "train/history.h"
+#include "train/identity.h"
 #include "train/plan.h"
 #include "train/train_log.h"
 #include "train/watch.h"
@@ -33,6 +34,7 @@ typedef struct nbi_group {
     X(int64_t, I64, epoch_index) /* of the next micro-batch */                                     \
     X(int64_t, I64, next)        /* its number in that epoch */                                    \
     X(double, F64, epoch_done)   /* epochs so far, with the part of this one */                    \
+    X(bool, BOOL, epoch_end)     /* the last update was the last of an epoch */                    \
     X(bool, BOOL, moved)         /* an update with a rate above 0 was made */                      \
     X(double, F64, window_loss)  /* sum over the steps since the last logged one */                \
     X(int64_t, I64, window_steps)                                                                  \
@@ -62,6 +64,14 @@ typedef struct nbi_window {
 /* Which kind of result an earlier run in the output folder made, by its train_log.jsonl. */
 typedef enum nbi_earlier { NBI_EARLIER_NONE, NBI_EARLIER_ADAPTER, NBI_EARLIER_FULL } nbi_earlier;
 
+/* The checkpoint that a run goes on from; see resume.h. */
+typedef struct nbi_resume {
+    char *dir;       /* NULL: the run begins afresh */
+    nbi_arena arena; /* of `state` */
+    nbi_json *state; /* its nibble_state.json */
+    int64_t step;
+} nbi_resume;
+
 struct nbi_run {
     nb_recipe *r;
     const nb_train_hooks *hooks; /* never NULL */
@@ -82,12 +92,17 @@ struct nbi_run {
     nb_adapter_note note;
     nbi_train_log *train_log;
     nbi_watch *watch; /* NULL before the log is open */
-    int lock;     /* of the output folder; -1: none */
-    bool created; /* the output folder is new */
+    int lock;         /* of the output folder; -1: none */
+    bool created;     /* the output folder is new */
     nbi_earlier earlier;
-    bool full; /* full fine-tuning */
+    nbi_resume resume;
+    nbi_identity identity;
+    char run_id[17];          /* the same in all processes of a run */
+    NBI_ARRAY(char *) forced; /* what resume_force let pass, each with its step */
+    bool full;                /* full fine-tuning */
 
     int64_t total, warmup; /* updates */
+    int64_t first_step;    /* updates done when this process began */
     nbi_progress at;
     nbi_history history;
     nbi_epoch epoch;            /* number at.epoch_index */
@@ -100,7 +115,7 @@ struct nbi_run {
     double tokens_per_second;
     double probe_seconds;       /* a token, of the probe; 0: none was made */
     nb_eval_result eval_result; /* the last one */
-    NBI_ARRAY(int64_t) saved;   /* checkpoints made by this run, oldest first */
+    NBI_ARRAY(int64_t) saved;   /* checkpoints of this run in output_dir, oldest first */
     nb_train_result result;
 };
 

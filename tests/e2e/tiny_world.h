@@ -89,6 +89,7 @@ NBT_UNUSED static nb_recipe *recipe(const world *w, const char *out, const nbt_s
                            {"gradient_accumulation_steps", "1"},
                            {"num_train_epochs", "6"},
                            {"logging_steps", "1"},
+                           {"on_disk_full", "exit"},
                            {NULL, NULL}};
     nb_recipe *r = nbt_recipe(usual);
     for (; more && more->key; more++)

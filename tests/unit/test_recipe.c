@@ -197,15 +197,12 @@ static void test_errors(void **state)
 static void test_foreign_keys(void **state)
 {
     (void)state;
-    static const char *const refused[][2] = {{"resume_from_checkpoint", "true"},
-                                             {"resume_from_checkpoint", "out/checkpoint-5"},
-                                             {"neftune_noise_alpha", "5"},
+    static const char *const refused[][2] = {{"neftune_noise_alpha", "5"},
                                              {"early_stopping_patience", "3"},
                                              {"label_smoothing_factor", "0.1"},
                                              {"assistant_only_loss", "true"},
                                              {"eval_delay", "10"}};
-    static const char *const quiet[][2] = {{"resume_from_checkpoint", "false"},
-                                           {"neftune_noise_alpha", "null"},
+    static const char *const quiet[][2] = {{"neftune_noise_alpha", "null"},
                                            {"neftune_noise_alpha", "0"},
                                            {"deepspeed", "null"},
                                            {"fsdp", "[]"}};

@@ -4,6 +4,7 @@
 #define NIBBLE_TRAIN_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include "nibble/recipe.h"
 
@@ -51,10 +52,40 @@ typedef struct nb_eval_result {
     double seconds;
 } nb_eval_result;
 
-/* Evaluates recipe's model (+ `adapter`) on `data`. save_logits (may be NULL): safetensors file
- * with `logits` f32 [total tokens, V] in row order and `segments` int64 [rows + 1]. */
-nb_status nb_evaluate(nb_recipe *r, const char *save_logits, const nb_train_hooks *hooks,
-                      nb_eval_result *result, nb_error *err) NB_MUST_CHECK;
+/* Answers that a model gave to rows, as shares and means over `rows`. */
+typedef struct nb_answer_scores {
+    int64_t rows;                  /* answered; rows without a question are left out */
+    double exact;                  /* the wanted answer but for white space around it */
+    double rouge1, rouge2, rougel; /* mean F measures */
+    double json;                   /* a JSON value */
+    double matches;                /* the pattern matches somewhere; NaN without one */
+    double stopped;                /* ended by themselves */
+    double seconds;
+    int64_t tokens; /* generated */
+} nb_answer_scores;
+
+typedef struct nb_eval_options {
+    const char *save_logits; /* safetensors file: `logits` f32 [total tokens, V] in row order and
+                              * `segments` int64 [rows + 1]; NULL: none */
+    const char *examples;    /* JSON lines: one a row, in file order; NULL: none */
+    bool answers;            /* answer each row greedily and score it */
+    int64_t max_new_tokens;  /* of an answer */
+    int64_t answer_rows;     /* the first so many rows only; 0: all */
+    const char *pattern;     /* regular expression; NULL: none */
+    bool compare;            /* the base without the adapter as well */
+} nb_eval_options;
+void nb_eval_options_default(nb_eval_options *o);
+
+/* Of the model as the recipe says, and with `compare` of its base. */
+typedef struct nb_eval_report {
+    nb_eval_result loss;
+    nb_answer_scores answers; /* rows = 0 unless asked for */
+} nb_eval_report;
+
+/* Evaluates recipe's model (+ `adapter`) on `data`. options may be NULL. `base` may be NULL unless
+ * options->compare. */
+nb_status nb_evaluate(nb_recipe *r, const nb_eval_options *options, const nb_train_hooks *hooks,
+                      nb_eval_report *report, nb_eval_report *base, nb_error *err) NB_MUST_CHECK;
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

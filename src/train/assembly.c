@@ -165,8 +165,31 @@ nb_status nbi_assembly_open(nbi_assembly *a, const nb_recipe *r, bool trainable,
     return st;
 }
 
+nb_status nbi_assembly_adapt(nbi_assembly *a, const char *dir, const nb_log *log, nb_error *err)
+{
+    const size_t n = a->model->n_sites;
+    NBI_TRY(nb_adapter_load(&a->adapter, a->model, dir, 0, false, log, err));
+    a->aside = nbi_calloc(NBI_MEM_OTHER, n, sizeof(*a->aside));
+    return a->aside ? NB_OK : nbi_fail_nomem(err, "the adapter", n * sizeof(*a->aside));
+}
+
+void nbi_assembly_use_adapter(nbi_assembly *a, bool on)
+{
+    if (!a->aside || on == !a->off)
+        return;
+    for (size_t i = 0; i < a->model->n_sites; i++) {
+        nb_hook *present = a->model->sites[i].hooks;
+        a->model->sites[i].hooks = a->aside[i];
+        a->aside[i] = present;
+    }
+    a->off = !on;
+}
+
 void nbi_assembly_close(nbi_assembly *a)
 {
+    nbi_assembly_use_adapter(a, true); /* the adapter detaches its own hooks */
+    nbi_free(a->aside);
+    a->aside = NULL;
     nb_adapter_close(&a->adapter);
     nb_model_close(&a->model);
     nb_tokenizer_close(&a->tok);

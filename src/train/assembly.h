@@ -11,6 +11,8 @@ typedef struct nbi_assembly {
     nb_tokenizer *tok;   /* NULL: the folder has no tokenizer.json */
     char *dir;           /* of the model */
     bool stream;         /* set before nbi_assembly_load: weights stay in their file */
+    nb_hook **aside;     /* [sites] hooks of the adapter while it is off; else NULLs */
+    bool off;            /* the adapter is */
 } nbi_assembly;
 
 /* Takes over what an adapter folder says about its base, each unless the recipe says otherwise: the
@@ -29,6 +31,13 @@ nb_status nbi_assembly_begin(nbi_assembly *a, const nb_recipe *r, const nb_log *
 nb_status nbi_assembly_load(nbi_assembly *a, const nb_recipe *r, bool trainable, const nb_log *log,
                             nb_error *err) NB_MUST_CHECK;
 void nbi_assembly_close(nbi_assembly *a);
+/* Loads the adapter in `dir`, not to be trained, so that it can be switched off and on. */
+nb_status nbi_assembly_adapt(nbi_assembly *a, const char *dir, const nb_log *log,
+                             nb_error *err) NB_MUST_CHECK;
+/* The model with its adapter or as it was without; what was computed before does not know. Sessions
+ * and workspaces are opened while it is on, since they reserve the memory of its hooks. No effect
+ * without an adapter. */
+void nbi_assembly_use_adapter(nbi_assembly *a, bool on);
 
 /* Subset of this CPU's flags that `cpumask` allows: names of levels ("avx2", "avx512", ...), "ref"
  * for none; NULL: all. A name allows the levels below it too. */

@@ -32,6 +32,8 @@ static nb_status pass(const nbi_eval_setup *e, const uint32_t *rows, size_t n, s
         return nbi_fail(err, NB_NUMERIC,
                         "evaluation: the loss of rows %u to %u of %s is not finite", rows[0],
                         rows[n - 1], e->data->path);
+    if (e->on_row)
+        e->on_row(e->user, rows[0], &loss);
     s->loss += loss.sum;
     s->group_loss += loss.sum;
     s->group_tokens += loss.tokens;
@@ -50,7 +52,7 @@ static size_t take(const nbi_eval_setup *e, const uint32_t *rows, size_t left)
     size_t n = 0;
     while (n < left) {
         tokens += e->data->rows[rows[n]].n;
-        if (n > 0 && tokens > e->max_rows)
+        if (n > 0 && (tokens > e->max_rows || e->on_row))
             break;
         n++;
     }

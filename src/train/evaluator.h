@@ -20,6 +20,9 @@ typedef struct nbi_eval_setup {
     bool
         mean_of_batches; /* average of batch means weighted by examples instead of the token mean */
     const nb_train_hooks *hooks;
+    /* Called with each row and its loss; rows are then computed one by one. May be NULL. */
+    void (*on_row)(void *user, uint32_t row, const nb_loss *loss);
+    void *user;
 } nbi_eval_setup;
 
 /* result->loss by the chosen reduction; everything else over all trained tokens. NB_INTERRUPTED,

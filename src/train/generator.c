@@ -17,18 +17,7 @@ struct nb_generator {
     const nb_recipe *recipe;
     nbi_assembly a;
     nb_session *session;
-    nb_hook **hooks; /* [sites] set aside while the adapter is off */
-    bool adapter_on;
 };
-
-static nb_status open_adapter(nb_generator *g, const nb_log *log, nb_error *err)
-{
-    size_t bytes = g->a.model->n_sites * sizeof *g->hooks;
-    NBI_TRY(nb_adapter_load(&g->a.adapter, g->a.model, g->recipe->adapter, 0, false, log, err));
-    g->adapter_on = true;
-    g->hooks = nbi_calloc(NBI_MEM_OTHER, g->a.model->n_sites, sizeof *g->hooks);
-    return g->hooks ? NB_OK : nbi_fail_nomem(err, "the adapter", bytes);
-}
 
 nb_status nb_generator_open(nb_generator **out, nb_recipe *r, const nb_log *log, nb_error *err)
 {
@@ -42,7 +31,7 @@ nb_status nb_generator_open(nb_generator **out, nb_recipe *r, const nb_log *log,
     g->recipe = r;
     nb_status st = nbi_assembly_open(&g->a, r, false, log, err);
     if (st == NB_OK && r->adapter)
-        st = open_adapter(g, log, err);
+        st = nbi_assembly_adapt(&g->a, r->adapter, log, err);
     if (st != NB_OK)
         nb_generator_close(&g);
     *out = g;
@@ -53,11 +42,8 @@ void nb_generator_close(nb_generator **g)
 {
     if (!*g)
         return;
-    if ((*g)->hooks)
-        nb_generator_use_adapter(*g, true); /* the adapter detaches its own hooks */
     nb_session_close(&(*g)->session);
     nbi_assembly_close(&(*g)->a);
-    nbi_free((*g)->hooks);
     nbi_free(*g);
     *g = NULL;
 }
@@ -74,14 +60,9 @@ bool nb_generator_has_adapter(const nb_generator *g)
 
 void nb_generator_use_adapter(nb_generator *g, bool on)
 {
-    if (!g->a.adapter || on == g->adapter_on)
+    if (!g->a.adapter || on == !g->a.off)
         return;
-    for (size_t i = 0; i < g->a.model->n_sites; i++) {
-        nb_hook *present = g->a.model->sites[i].hooks;
-        g->a.model->sites[i].hooks = g->hooks[i];
-        g->hooks[i] = present;
-    }
-    g->adapter_on = on;
+    nbi_assembly_use_adapter(&g->a, on);
     if (g->session)
         nb_session_rewind(g->session, 0);
 }
@@ -239,10 +220,10 @@ static bool on_token(void *user, int32_t id)
  * while the session runs. */
 static nb_status open_session(nb_generator *g, int64_t capacity, nb_error *err)
 {
-    bool on = g->adapter_on;
-    nb_generator_use_adapter(g, true);
+    bool on = !g->a.off;
+    nbi_assembly_use_adapter(&g->a, true);
     nb_status st = nb_session_open(&g->session, g->a.model, capacity, err);
-    nb_generator_use_adapter(g, on);
+    nbi_assembly_use_adapter(&g->a, on);
     return st;
 }
 

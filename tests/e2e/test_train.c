@@ -19,7 +19,7 @@ static void check_method(world *w, const char *name, const nbt_setting *more, bo
 {
     nb_error err = {0};
     nb_train_result result;
-    nb_eval_result again;
+    nb_eval_report again;
     char *out = place(w, name);
     NBT_OK(train(w, out, more, NULL, &result, &err));
     assert_int_equal(result.steps, 18);
@@ -34,10 +34,10 @@ static void check_method(world *w, const char *name, const nbt_setting *more, bo
                        {full ? "compute_dtype" : NULL, "f32"},
                        {NULL, NULL}};
     nb_recipe *r = nbt_recipe(e);
-    NBT_OK(nb_evaluate(r, NULL, NULL, &again, &err));
+    NBT_OK(nb_evaluate(r, NULL, NULL, &again, NULL, &err));
     nb_recipe_free(&r);
-    nbt_within("loss after loading", fabs(again.loss - result.eval_loss_after), 1e-6);
-    assert_int_equal(again.rows, 8);
+    nbt_within("loss after loading", fabs(again.loss.loss - result.eval_loss_after), 1e-6);
+    assert_int_equal(again.loss.rows, 8);
     nbi_free(out);
 }
 

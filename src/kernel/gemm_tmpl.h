@@ -12,6 +12,7 @@
 #include "kernel/intmath.h"
 #include "kernel/panel_tmpl.h"
 #include "kernel/vec_transpose.h"
+#include "kernel/vec_typed.h"
 
 #define NBI_NR (2 * NBI_W)
 #if NBI_W == 16
@@ -67,8 +68,7 @@ NBI_INLINE void pack_square(const void *src, const bool narrow, int64_t rs, cons
         if (r >= rows)
             t[r] = vf_zero();
         else
-            t[r] = kn == NBI_W ? vf_load_as(src, narrow, r * rs)
-                               : vf_load_as_n(src, narrow, r * rs, kn);
+            t[r] = vf_load_t(src, narrow ? NB_DT_BF16 : NB_DT_F32, r * rs, kn);
     }
     if (bf16) {
 #pragma GCC unroll 16
@@ -126,8 +126,7 @@ NBI_INLINE void pack_lines_of(const void *src, const bool narrow, int64_t cs, in
         const int room = (int)min_i64(NBI_W, width - at);
         float *to = dst + at;
         for (int64_t k = 0; k < n; k++, to += width) {
-            vf v = have == NBI_W ? vf_load_as(src, narrow, at + k * cs)
-                                 : vf_load_as_n(src, narrow, at + k * cs, have);
+            vf v = vf_load_t(src, narrow ? NB_DT_BF16 : NB_DT_F32, at + k * cs, have);
             if (bf16)
                 v = vf_round_bf16(v);
             if (room == NBI_W)

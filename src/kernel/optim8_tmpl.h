@@ -38,15 +38,21 @@ NBI_INLINE vf adamw8_move(const adamw8_step *s, vf w, vf *m, vf *v, vf grad)
     return (w + s->rate * (*m / (vf_sqrt(*v) + s->eps))) * s->shrink;
 }
 
+/* table[group] of each lane. */
+NBI_INLINE vf entry8(const float table[16], vi group)
+{
+    return vf_book(vbook_load(table), (vu)group);
+}
+
 /* Values of codes. A number c = 2^g (1 + i/n), made of the entry's number, has its group as
  * exponent and i/n as mantissa. */
 NBI_INLINE vf optim8_decode(const nb_dynamic8 *t, const uint8_t *codes, bool is_signed)
 {
-    const vf x = __builtin_convertvector(vi_load_u8(codes) + (is_signed ? -127 : 1), vf);
+    const vf x = __builtin_convertvector((vi)vu_load_u8(codes) + (is_signed ? -127 : 1), vf);
     const vf c = is_signed ? vf_max(vf_abs(x + x), vf_set1(1.0f)) : x;
     const vi group = ((vi)c >> 23) - 127;
     const vf part = (vf)(((vi)c & 0x7fffff) | 0x3f800000) - 1.0f;
-    const vf y = vf_pick(t->from, group) + vf_pick(t->range, group) * part;
+    const vf y = entry8(t->from, group) + entry8(t->range, group) * part;
     return is_signed ? (vf)((vi)y | ((vi)x & (vi)vf_set1(-0.0f))) : y;
 }
 
@@ -59,12 +65,12 @@ NBI_INLINE void optim8_encode(const nb_dynamic8 *t, uint8_t *codes, vf x, vf up,
     vi group = {0};
     for (int g = 0; g + 1 < NB_DYNAMIC8_GROUPS; g++)
         group -= y >= vf_set1(t->bound[g]);
-    const vf first = vf_pick(t->first, group), from = vf_pick(t->from, group);
+    const vf first = entry8(t->first, group), from = entry8(t->from, group);
     /* the entry below, and whether y lies beyond halfway to the next */
-    const vf i = ((y - from) * vf_pick(t->per, group) - 0.5f) + to_even - to_even;
-    const vf middle = from + vf_pick(t->step, group) * (i + 0.5f);
+    const vf i = ((y - from) * entry8(t->per, group) - 0.5f) + to_even - to_even;
+    const vf middle = from + entry8(t->step, group) * (i + 0.5f);
     vf c = first + i + vf_select(y > middle, one, vf_zero());
-    c = vf_min(vf_max(c, first), vf_pick(t->last, group));
+    c = vf_min(vf_max(c, first), entry8(t->last, group));
     if (is_signed) {
         const vf minus = vf_zero() - vf_min(vf_max(c, one), vf_set1(127.0f));
         c = vf_select(q < 0.0f, minus, c) + 127.0f;

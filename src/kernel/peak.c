@@ -9,58 +9,34 @@
 #include <immintrin.h>
 #include <string.h>
 
-/* As many independent chains as hide the latency. Each runs n turns and returns something that
- * depends on all of them. */
-__attribute__((target("avx512f"))) static float chains_avx512(long n)
-{
-    __m512 acc[24], x = _mm512_set1_ps(0.999999f), y = _mm512_set1_ps(1e-7f);
-    for (int i = 0; i < 24; i++)
-        acc[i] = _mm512_set1_ps((float)i);
-    for (long t = 0; t < n; t++) {
-#pragma GCC unroll 24
-        for (int i = 0; i < 24; i++)
-            acc[i] = _mm512_fmadd_ps(acc[i], x, y);
+/* name(n): as many independent chains of STEP as hide the latency, n turns on registers of type REG
+ * that start at SET(i), with operands X and Y of type OPERAND. Returns something that depends on
+ * all of them. */
+#define CHAINS(name, isa, COUNT, REG, SET, STEP, OPERAND, X, Y)                                    \
+    __attribute__((target(isa))) static float name(long n)                                         \
+    {                                                                                              \
+        REG acc[COUNT];                                                                            \
+        const OPERAND x = X, y = Y;                                                                \
+        for (int i = 0; i < COUNT; i++)                                                            \
+            acc[i] = SET((float)i);                                                                \
+        for (long t = 0; t < n; t++) {                                                             \
+            _Pragma("GCC unroll 24") for (int i = 0; i < COUNT; i++) acc[i] = STEP(acc[i], x, y);  \
+        }                                                                                          \
+        float s = 0, v[sizeof(REG) / sizeof(float)];                                               \
+        for (int i = 0; i < COUNT; i++) {                                                          \
+            memcpy(v, &acc[i], sizeof(v));                                                         \
+            s += v[0] + v[sizeof(REG) / sizeof(float) - 1];                                        \
+        }                                                                                          \
+        return s;                                                                                  \
     }
-    float s = 0;
-    for (int i = 0; i < 24; i++)
-        s += _mm512_reduce_add_ps(acc[i]);
-    return s;
-}
 
-__attribute__((target("avx2,fma"))) static float chains_avx2(long n)
-{
-    __m256 acc[12], x = _mm256_set1_ps(0.999999f), y = _mm256_set1_ps(1e-7f);
-    for (int i = 0; i < 12; i++)
-        acc[i] = _mm256_set1_ps((float)i);
-    for (long t = 0; t < n; t++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < 12; i++)
-            acc[i] = _mm256_fmadd_ps(acc[i], x, y);
-    }
-    float s = 0, v[8];
-    for (int i = 0; i < 12; i++) {
-        _mm256_storeu_ps(v, acc[i]);
-        s += v[0] + v[7];
-    }
-    return s;
-}
-
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) static float chains_bf16(long n)
-{
-    __m512 acc[24];
-    const __m512bh x = (__m512bh)_mm512_set1_epi16(0x3f00), y = (__m512bh)_mm512_set1_epi16(0x3880);
-    for (int i = 0; i < 24; i++)
-        acc[i] = _mm512_set1_ps((float)i);
-    for (long t = 0; t < n; t++) {
-#pragma GCC unroll 24
-        for (int i = 0; i < 24; i++)
-            acc[i] = _mm512_dpbf16_ps(acc[i], x, y);
-    }
-    float s = 0;
-    for (int i = 0; i < 24; i++)
-        s += _mm512_reduce_add_ps(acc[i]);
-    return s;
-}
+CHAINS(chains_avx2, "avx2,fma", 12, __m256, _mm256_set1_ps, _mm256_fmadd_ps, __m256,
+       _mm256_set1_ps(0.999999f), _mm256_set1_ps(1e-7f))
+CHAINS(chains_avx512, "avx512f", 24, __m512, _mm512_set1_ps, _mm512_fmadd_ps, __m512,
+       _mm512_set1_ps(0.999999f), _mm512_set1_ps(1e-7f))
+CHAINS(chains_bf16, "avx512f,avx512bw,avx512vl,avx512bf16", 24, __m512, _mm512_set1_ps,
+       _mm512_dpbf16_ps, __m512bh, (__m512bh)_mm512_set1_epi16(0x3f00),
+       (__m512bh)_mm512_set1_epi16(0x3880))
 
 /* Four sums from two left and two right tiles, as a product keeps them. */
 __attribute__((target("amx-tile,amx-bf16"))) static float chains_amx(long n)
@@ -123,7 +99,7 @@ static loop choose(nb_peak_kind kind, unsigned flags)
 
 double nb_peak_gflops(nb_peak_kind kind, int threads)
 {
-    enum { ROUNDS = 5 };
+    enum { ROUNDS = 12 };
     double best = 0;
     const loop l = choose(kind, nb_cpu_flags());
     for (int r = 0; r < ROUNDS && l.run; r++) {

@@ -15,11 +15,6 @@ NBI_INLINE vf vf_pick8(vf table, vi i)
 {
     return (vf)_mm512_permutexvar_ps((__m512i)i, (__m512)table);
 }
-/* table[i], 0 <= i < 16 */
-NBI_INLINE vf vf_pick16(const vf table[2], vi i)
-{
-    return vf_pick8(table[0], i);
-}
 /* 2 * i + (a > b) */
 NBI_INLINE vi vi_descend(vi i, vf a, vf b)
 {
@@ -34,21 +29,10 @@ NBI_INLINE void store_nibbles(uint8_t *p, vi code)
     const __m512i both = _mm512_or_si512(_mm512_slli_epi64(c, 4), _mm512_srli_epi64(c, 32));
     _mm_storel_epi64((__m128i_u *)p, _mm512_cvtepi64_epi8(both));
 }
-/* NBI_W codes to bytes. */
-NBI_INLINE void store_bytes(uint8_t *p, vi code)
-{
-    _mm_storeu_si128((__m128i_u *)p, _mm512_cvtepi32_epi8((__m512i)code));
-}
 #elif NBI_W == 8
 NBI_INLINE vf vf_pick8(vf table, vi i)
 {
     return (vf)_mm256_permutevar8x32_ps((__m256)table, (__m256i)i);
-}
-NBI_INLINE vf vf_pick16(const vf table[2], vi i)
-{
-    /* bit 3 of the index becomes the sign bit that blendv looks at */
-    return (vf)_mm256_blendv_ps((__m256)vf_pick8(table[0], i), (__m256)vf_pick8(table[1], i),
-                                _mm256_castsi256_ps(_mm256_slli_epi32((__m256i)i, 28)));
 }
 NBI_INLINE vi vi_descend(vi i, vf a, vf b)
 {
@@ -66,15 +50,6 @@ NBI_INLINE void store_nibbles(uint8_t *p, vi code)
         _mm_cvtsi128_si32(_mm_or_si128(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
     memcpy(p, &bytes, 4);
 }
-NBI_INLINE void store_bytes(uint8_t *p, vi code)
-{
-    const __m256i pick =
-        _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-                         -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1);
-    const __m256i v = _mm256_shuffle_epi8((__m256i)code, pick);
-    _mm_storel_epi64((__m128i_u *)p,
-                     _mm_or_si128(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
-}
 #else
 #error "the version without vectors is ref/quant_ref.c"
 #endif
@@ -88,7 +63,8 @@ NBI_INLINE vi vi_set1(int32_t x)
 
 /* The thresholds by level of the search, and the codes (as integers) by their rank. */
 typedef struct search4 {
-    vf level[4], code[2];
+    vf level[4];
+    vbook code;
 } search4;
 
 static inline search4 search4_make(nb_qkind kind)
@@ -96,7 +72,7 @@ static inline search4 search4_make(nb_qkind kind)
     const float *t = kind == NB_QK_NF4 ? nb_thresholds_nf4 : nb_thresholds_fp4;
     const uint8_t *sorted = kind == NB_QK_NF4 ? nb_sorted_code_nf4 : nb_sorted_code_fp4;
     float level[4][16] = {{0}};
-    int32_t code[16];
+    float code[16]; /* bits of integers */
     search4 s;
     for (int l = 0; l < 4; l++) {
         for (int i = 0; i < 1 << l; i++)
@@ -104,9 +80,8 @@ static inline search4 search4_make(nb_qkind kind)
         s.level[l] = vf_load(level[l]);
     }
     for (int i = 0; i < 16; i++)
-        code[i] = sorted[i];
-    memcpy(&s.code[0], code, sizeof(vf));
-    memcpy(&s.code[1], code + 16 - NBI_W, sizeof(vf));
+        code[i] = nb_f32_from_bits(sorted[i]);
+    s.code = vbook_load(code);
     return s;
 }
 
@@ -151,7 +126,7 @@ NBI_INLINE void quantize4_run(const nb_quantize4_args *a, const nb_dtype dtype, 
             vi at = vi_descend((vi){0}, v, vf_set1(s.level[0][0]));
             for (int l = 1; l < 4; l++)
                 at = vi_descend(at, v, vf_pick8(s.level[l], at));
-            store_nibbles(codes + i / 2, permute ? (vi)vf_pick16(s.code, at) : at);
+            store_nibbles(codes + i / 2, permute ? (vi)vf_book(s.code, (vu)at) : at);
         }
     }
 }
@@ -226,10 +201,10 @@ static inline void quantize8_block(const nb_quantize8_args *a, int64_t b)
         const int l = to - i < NBI_W ? (int)(to - i) : NBI_W;
         const vi code = nearest8(a->book, (vf_load_n(a->x + i, l) - offset) * factor);
         if (l == NBI_W) {
-            store_bytes(a->codes + i, code);
+            vi_store_u8(a->codes + i, code);
         } else {
             uint8_t last[NBI_W];
-            store_bytes(last, code);
+            vi_store_u8(last, code);
             memcpy(a->codes + i, last, (size_t)l);
         }
     }

@@ -533,17 +533,7 @@ NBI_INLINE void vu2_store_high16(uint16_t *p, vu a, vu b)
     vu_store_low16(p + NBI_W, b >> 16);
 }
 #endif
-/* Bytes widened, and the low byte of each lane. */
-NBI_INLINE vi vi_load_u8(const uint8_t *p)
-{
-#if NBI_W == 16
-    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i_u *)p));
-#elif NBI_W == 8
-    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i_u *)p));
-#else
-    return (vi){p[0], p[1], p[2], p[3]};
-#endif
-}
+/* The low byte of each lane. */
 NBI_INLINE void vi_store_u8(uint8_t *p, vi v)
 {
 #if NBI_W == 16
@@ -556,20 +546,6 @@ NBI_INLINE void vi_store_u8(uint8_t *p, vi v)
 #else
     for (int i = 0; i < NBI_W; i++)
         p[i] = (uint8_t)v[i];
-#endif
-}
-
-/* table[i] of each lane, 0 <= i < 16. */
-NBI_INLINE vf vf_pick(const float table[16], vi i)
-{
-#if NBI_W == 16
-    return (vf)_mm512_permutexvar_ps((__m512i)i, _mm512_loadu_ps(table));
-#elif NBI_W == 8
-    const __m256 lo = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)i);
-    const __m256 hi = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), (__m256i)i);
-    return (vf)_mm256_blendv_ps(lo, hi, _mm256_castsi256_ps(_mm256_slli_epi32((__m256i)i, 28)));
-#else
-    return (vf){table[i[0]], table[i[1]], table[i[2]], table[i[3]]};
 #endif
 }
 
@@ -592,17 +568,6 @@ NBI_INLINE void vf_store_bf16(uint16_t *p, vf x)
 NBI_INLINE void vf_store_bf16_n(uint16_t *p, vf x, int n)
 {
     vu_store_low16_n(p, vu_round_bf16(x) >> 16, n);
-}
-
-/* NBI_W, or the first n, elements from index i on of an array that is f32 or bf16: the reading and
- * writing of buffers whose dtype the caller chooses. */
-NBI_INLINE vf vf_load_as(const void *p, bool bf16, int64_t i)
-{
-    return bf16 ? vf_load_bf16((const uint16_t *)p + i) : vf_load((const float *)p + i);
-}
-NBI_INLINE vf vf_load_as_n(const void *p, bool bf16, int64_t i, int n)
-{
-    return bf16 ? vf_load_bf16_n((const uint16_t *)p + i, n) : vf_load_n((const float *)p + i, n);
 }
 
 #endif

@@ -166,7 +166,7 @@ static size_t bytes_of(const nb_model *m, nb_recompute mode, bool training)
 {
     uint8_t modes[24];
     size_t activations, scratch;
-    memset(modes, mode, sizeof modes);
+    memset(modes, (int)mode, sizeof modes);
     assert_true(nb_workspace_size(
         m, &(nb_pass_plan){.max_rows = 1000, .training = training, .recompute = modes},
         &activations, &scratch));

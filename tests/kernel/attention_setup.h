@@ -120,6 +120,34 @@ NBT_UNUSED static void problem_drop(problem *d)
     nbi_free(d->delta);
 }
 
+/* Results, and with `backward` gradients, are the same bits with any number of threads. */
+NBT_UNUSED static void problem_same_with_threads(const setup *s, nb_dtype dtype, bool backward)
+{
+    problem first[NBT_MAX_LEVELS];
+    for (int t = 0; t < NBT_THREAD_COUNTS; t++)
+        NBT_FOR_LEVELS(l, nbt_thread_counts[t])
+        {
+            problem d = problem_new(s, dtype, l.q);
+            l.k.attention(&d.a);
+            if (backward)
+                l.k.attention_bwd(&d.b);
+            if (t == 0) {
+                first[l.i] = d;
+                continue;
+            }
+            const problem *f = &first[l.i];
+            assert_true(typed_same_bits(&d.out, &f->out));
+            assert_true(nbt_same_bits(d.lse, f->lse, (size_t)(s->q_rows * s->heads)));
+            assert_true(typed_same_bits(&d.dq, &f->dq));
+            assert_true(typed_same_bits(&d.dk, &f->dk));
+            assert_true(typed_same_bits(&d.dv, &f->dv));
+            problem_drop(&d);
+        }
+    unsigned unused[NBT_MAX_LEVELS];
+    for (int i = 0; i < nbt_levels(unused); i++)
+        problem_drop(&first[i]);
+}
+
 /* Elements of row-major [rows, width] with stride ld: |got - want| / allowed at its worst. What
  * lies between the rows must be as in `before`. */
 NBT_UNUSED static double compare_rows(const typed *got, const typed *before, const double *want,

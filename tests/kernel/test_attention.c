@@ -90,41 +90,14 @@ static bool has_tables(const setup *s)
     return false;
 }
 
-static void check_threads(const setup *s, nb_dtype dtype)
-{
-    problem first[NBT_MAX_LEVELS];
-    const bool backward = !has_tables(s);
-    for (int t = 0; t < NBT_THREAD_COUNTS; t++)
-        NBT_FOR_LEVELS(l, nbt_thread_counts[t])
-        {
-            problem d = problem_new(s, dtype, l.q);
-            l.k.attention(&d.a);
-            if (backward)
-                l.k.attention_bwd(&d.b);
-            if (t == 0) {
-                first[l.i] = d;
-                continue;
-            }
-            const problem *f = &first[l.i];
-            assert_true(typed_same_bits(&d.out, &f->out));
-            assert_true(nbt_same_bits(d.lse, f->lse, (size_t)(s->q_rows * s->heads)));
-            assert_true(typed_same_bits(&d.dq, &f->dq));
-            assert_true(typed_same_bits(&d.dk, &f->dk));
-            assert_true(typed_same_bits(&d.dv, &f->dv));
-            problem_drop(&d);
-        }
-    unsigned unused[NBT_MAX_LEVELS];
-    for (int i = 0; i < nbt_levels(unused); i++)
-        problem_drop(&first[i]);
-}
-
 static void test_threads_same_bits(void **state)
 {
     (void)state;
     static const size_t which[] = {2, 5, 7};
     for (size_t n = 0; n < sizeof(which) / sizeof(which[0]); n++)
         for (size_t i = 0; i < 2; i++)
-            check_threads(&setups[which[n]], attention_dtypes[i]);
+            problem_same_with_threads(&setups[which[n]], attention_dtypes[i],
+                                      !has_tables(&setups[which[n]]));
 }
 
 /* A NaN in a key or value is seen by the queries from its position on, in its segment and group

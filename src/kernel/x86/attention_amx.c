@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Attention with the products on AMX tile registers. */
-#if !defined(__AMX_BF16__) || !defined(__AVX512BF16__)
+/* the name of older clangs has no second underscore */
+#if !(defined(__AMX_BF16__) || defined(__AMXBF16__)) || !defined(__AVX512BF16__)
 #error "compile with -mamx-tile -mamx-bf16 -mavx512bf16"
 #endif
 #define NBI_ISA(name) nbi_##name##_amx

@@ -4,7 +4,8 @@
  *
  * Without d, threads share the rows. With it they share the columns, in spans of whole blocks: each
  * block leaves its partial sum of c, and these are added in the order of the columns. */
-#if !defined(__AMX_TILE__) || !defined(__AMX_BF16__) || !defined(__AVX512BF16__)
+/* the name of older clangs has no second underscore */
+#if !(defined(__AMX_BF16__) || defined(__AMXBF16__)) || !defined(__AVX512BF16__)
 #error "compile with -mamx-tile -mamx-bf16 -mavx512bf16 and what these need"
 #endif
 #define NBI_ISA(name) nbi_##name##_amx

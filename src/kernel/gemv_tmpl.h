@@ -135,7 +135,7 @@ static void gemv_input_row(const operand *a, int64_t at, int64_t n, int64_t room
 {
     int64_t t = 0;
     for (; a->cs == 1 && t + NBI_W <= n; t += NBI_W) {
-        const vf v = vf_load_as(a->p, a->narrow, at + t);
+        const vf v = vf_load_t(a->p, a->narrow ? NB_DT_BF16 : NB_DT_F32, at + t, NBI_W);
         vf_store(x + t, a->bf16 && !a->narrow ? vf_round_bf16(v) : v);
     }
     for (; t < room; t++) {

@@ -423,10 +423,73 @@ static void do_adamw(run *r)
     r->k->adamw(&a);
 }
 
-static void do_adamw8(run *r)
+static void do_sgd(run *r)
+{
+    const int64_t n = ROWS * D;
+    nb_sgd_args a = {.q = r->q,
+                     .n = n,
+                     .w = fresh(r, n, NB_DT_F32),
+                     .m = fresh(r, n, NB_DT_F32),
+                     .grad = numbers(r, n, NB_DT_F32),
+                     .grad_scale = 0.5,
+                     .lr = 1e-3,
+                     .momentum = 0.9,
+                     .weight_decay = 0.01,
+                     .nesterov = r->variant,
+                     .step = 2};
+    r->k->sgd(&a);
+}
+
+static void do_lion(run *r)
+{
+    const int64_t n = ROWS * D;
+    nb_lion_args a = {.q = r->q,
+                      .n = n,
+                      .w = fresh(r, n, NB_DT_F32),
+                      .m = fresh(r, n, NB_DT_F32),
+                      .grad = numbers(r, n, NB_DT_F32),
+                      .grad_scale = 0.5,
+                      .lr = 1e-3,
+                      .beta1 = 0.9,
+                      .beta2 = 0.99,
+                      .weight_decay = 0.01};
+    r->k->lion(&a);
+}
+
+/* Moments that are sums of squares. */
+static float *squares(run *r, int64_t n)
+{
+    float *p = fresh(r, n, NB_DT_F32);
+    for (int64_t i = 0; i < n; i++)
+        p[i] = p[i] * p[i] + 0.1f;
+    return p;
+}
+
+static void do_adafactor(run *r)
+{
+    nb_adafactor_args a = {.q = r->q,
+                           .rows = ROWS,
+                           .cols = D,
+                           .w = fresh(r, ROWS * D, NB_DT_F32),
+                           .m = fresh(r, ROWS * D, NB_DT_F32),
+                           .row = squares(r, ROWS),
+                           .col = squares(r, D),
+                           .factor = plain(r, D),
+                           .grad = numbers(r, ROWS * D, NB_DT_F32),
+                           .grad_scale = 0.5,
+                           .lr = 1e-3,
+                           .beta1 = 0.9,
+                           .beta2 = 0.8,
+                           .eps = 1e-30,
+                           .clip = 1.0,
+                           .weight_decay = 0.01};
+    r->k->adafactor(&a);
+}
+
+static void step8(run *r, nb_optim8_fn *step)
 {
     static nb_dynamic8 books[2]; /* the same in every run */
-    const int64_t n = 3 * NB_ADAMW8_BLOCK + 17;
+    const int64_t n = 3 * NB_OPTIM8_BLOCK + 17;
     nb_dynamic8_init(&books[0], true);
     nb_dynamic8_init(&books[1], false);
     uint8_t *m = fresh_bytes(r, n), *v = fresh_bytes(r, n);
@@ -437,7 +500,7 @@ static void do_adamw8(run *r)
     float *scales = fresh(r, 8, NB_DT_F32);
     for (int i = 0; i < 8; i++)
         scales[i] = fabsf(scales[i]);
-    nb_adamw8_args a = {.q = r->q,
+    nb_optim8_args a = {.q = r->q,
                         .n = n,
                         .w = fresh(r, n, NB_DT_F32),
                         .m = m,
@@ -453,7 +516,17 @@ static void do_adamw8(run *r)
                         .beta2 = 0.999,
                         .eps = 1e-8,
                         .step = 3};
-    r->k->adamw8(&a);
+    step(&a);
+}
+
+static void do_adamw8(run *r)
+{
+    step8(r, r->k->adamw8);
+}
+
+static void do_lion8(run *r)
+{
+    step8(r, r->k->lion8);
 }
 
 static void do_sumsq(run *r)
@@ -499,7 +572,11 @@ static const struct {
     {"embed", do_embed, 1, TYPED, 1},
     {"embed_bwd", do_embed_bwd, 1, 0, ROWS},
     {"adamw", do_adamw, 1, 0, 8},
+    {"sgd", do_sgd, 2, 0, 8},
+    {"lion", do_lion, 1, 0, 8},
+    {"adafactor", do_adafactor, 1, 0, ROWS *D},
     {"adamw8", do_adamw8, 1, FINITE, 8},
+    {"lion8", do_lion8, 1, FINITE, 8},
     {"sumsq", do_sumsq, 1, 0, 1},
 };
 

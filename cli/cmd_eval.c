@@ -21,6 +21,11 @@ static void json_members(const nb_eval_report *r)
     json_number("token_accuracy", e->token_accuracy);
     printf(", \"trained_tokens\": %lld, \"rows\": %lld", (long long)e->trained_tokens,
            (long long)e->rows);
+    if (r->choices.rows > 0) {
+        json_number("choice_accuracy", r->choices.accuracy);
+        json_number("choice_accuracy_normalised", r->choices.accuracy_normalised);
+        json_number("choice_chance", r->choices.chance);
+    }
     if (s->rows == 0)
         return;
     printf(", \"answers\": %lld", (long long)s->rows);
@@ -91,11 +96,23 @@ static void print_scores(const nb_eval_report *r, const nb_eval_report *base)
     }
 }
 
+static void print_choices(const nb_choice_scores *c, const nb_choice_scores *base)
+{
+    const double b[] = {base ? 100 * base->accuracy : 0,
+                        base ? 100 * base->accuracy_normalised : 0};
+    if (c->rows == 0)
+        return;
+    line("choices", "%.2f %%", 100 * c->accuracy, base ? &b[0] : NULL);
+    line("  by length", "%.2f %%", 100 * c->accuracy_normalised, base ? &b[1] : NULL);
+    printf("  by chance     %.2f %%\n", 100 * c->chance);
+}
+
 static void print_table(const nb_eval_report *r, const nb_eval_report *base)
 {
     const nb_eval_result *e = &r->loss;
     const nb_answer_scores *s = &r->answers;
     print_losses(r, base);
+    print_choices(&r->choices, base ? &base->choices : NULL);
     print_scores(r, base);
     printf("trained tokens  %lld\nrows            %lld\ntokens          %lld (%.0f a second)\n",
            (long long)e->trained_tokens, (long long)e->rows, (long long)e->tokens,
@@ -161,6 +178,8 @@ const cli_command cmd_eval = {
     .text =
         "  nibble eval --model DIR [--adapter DIR] [--load_in_4bit true] --data FILE\n"
         "An adapter alone finds its base, and the base is held in memory as it was in training.\n"
+        "Rows with choices (a list) and answer (number, letter or text of one) are ranked by the\n"
+        "log-likelihood of each choice, also for its length.\n"
         "With --answers each row is asked as in training and its answer scored; --compare does "
         "the\n"
         "same without the adapter.",

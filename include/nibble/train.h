@@ -64,6 +64,14 @@ typedef struct nb_answer_scores {
     int64_t tokens; /* generated */
 } nb_answer_scores;
 
+/* Rows of multiple choice: the choice that the model finds most probable as the answer. */
+typedef struct nb_choice_scores {
+    int64_t rows;
+    double accuracy;            /* by log-likelihood */
+    double accuracy_normalised; /* by log-likelihood a byte of the choice's text */
+    double chance;              /* share right when guessing */
+} nb_choice_scores;
+
 typedef struct nb_eval_options {
     const char *save_logits; /* safetensors file: `logits` f32 [total tokens, V] in row order and
                               * `segments` int64 [rows + 1]; NULL: none */
@@ -80,6 +88,7 @@ void nb_eval_options_default(nb_eval_options *o);
 typedef struct nb_eval_report {
     nb_eval_result loss;
     nb_answer_scores answers; /* rows = 0 unless asked for */
+    nb_choice_scores choices; /* rows = 0 unless the rows have choices */
 } nb_eval_report;
 
 /* Evaluates recipe's model (+ `adapter`) on `data`. options may be NULL. `base` may be NULL unless

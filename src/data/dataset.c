@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/fail.h"
 #include "base/sha256.h"
+#include "data/choices.h"
 #include "data/dataset_priv.h"
 #include "data/mask.h"
 #include "data/rowsource.h"
@@ -108,6 +109,8 @@ static nb_status one_row(loading *l, size_t i, worker *w, nb_example *e, nb_erro
     nbi_arena_free(&w->arena);
     NBI_TRY(nbi_rowsource_row(&l->src, i, &w->arena, &v, err));
     row.v = v;
+    if (l->layout.config->choice != NBI_CHOICE_NONE)
+        NBI_TRY(nbi_choices_put(l->layout.config, &row, &w->arena, v, err));
     NBI_TRY(l->schema->render(&l->layout, &row, &w->r, err));
     nb_status st = nbi_mask_row(&l->layout, &w->r, &w->m, &m, err);
     if (st != NB_OK)
@@ -298,7 +301,10 @@ static nb_status load(loading *l, const char *path, const nb_data_config *c,
     nb_status st = nbi_rowsource_row(&l->src, 0, &scratch, &v, err);
     if (st == NB_OK) {
         nbi_row first = {path, l->src.records.v[0].line, v};
-        st = prepare(l, c, tok, &first, log, err);
+        if (c->choice != NBI_CHOICE_NONE)
+            st = nbi_choices_put(c, &first, &scratch, v, err);
+        if (st == NB_OK)
+            st = prepare(l, c, tok, &first, log, err);
     }
     nbi_arena_free(&scratch);
     NBI_TRY(st);

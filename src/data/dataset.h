@@ -62,6 +62,7 @@ typedef struct nb_data_config {
     bool no_eos;            /* append_eos: false: answers and texts get no eos */
     bool keep_text;         /* keep the rendered text of each example */
     int64_t max_rows;       /* 0: all */
+    int64_t choice;         /* rows of multiple choice: see choices.h; 0: they are none */
     const volatile sig_atomic_t *stop; /* polled while rows are read; NULL: none */
 } nb_data_config;
 

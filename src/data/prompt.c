@@ -138,6 +138,15 @@ static nb_status find_columns(const nb_data_config *c, nbi_arena *arena, columns
     }
 }
 
+nb_status nbi_prompt_answer_field(const nb_data_config *config, nbi_arena *arena, const char **name,
+                                  nb_error *err)
+{
+    columns col;
+    NBI_TRY(find_columns(config, arena, &col, err));
+    *name = col.answer;
+    return NB_OK;
+}
+
 static nb_status no_prompt(const nb_data_config *c, nb_error *err)
 {
     return nbi_fail(err, NB_UNSUPPORTED,

@@ -21,5 +21,9 @@ nb_status nb_prompt_of_question(const nb_data_config *config, const nb_tokenizer
  * text spells its own BOS. An eos that the post-processor adds is left out. */
 nb_status nb_prompt_of_text(const nb_tokenizer *tok, const char *text, size_t len, int special,
                             int32_t **ids, size_t *n, nb_error *err) NB_MUST_CHECK;
+/* The field of a row that holds the answer (in `arena` or constant), NULL when the format has none.
+ */
+nb_status nbi_prompt_answer_field(const nb_data_config *config, nbi_arena *arena, const char **name,
+                                  nb_error *err) NB_MUST_CHECK;
 
 #endif

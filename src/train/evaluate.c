@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/fail.h"
 #include "base/log.h"
+#include "data/choices.h"
 #include "train/epoch_plan.h"
 #include "train/evaluation.h"
 
@@ -19,13 +20,21 @@ static nb_status load_data(nbi_evaluation *e, const nb_recipe *r, const nb_data_
     nb_error first = {NB_OK, ""};
     if (!path)
         return nbi_fail(err, NB_CONFIG, "data: not given; name the file of rows (--data FILE)");
-    nb_data_config layout = r->data_config;
-    layout.stop = given->stop;
-    nb_status st = nb_dataset_load(&e->data, path, &layout, e->parts.tok, vocab, log, &first);
-    if (st == NB_DATA && given->format != layout.format) {
+    nb_data_format format = NB_DATA_AUTO;
+    nb_data_config own = *given;
+    e->layout = r->data_config;
+    e->layout.stop = given->stop;
+    if (nbi_eval_has_choices(path, &format)) {
+        e->layout.choice = own.choice = NBI_CHOICE_RIGHT;
+        own.format = own.format == NB_DATA_AUTO ? format : own.format;
+        e->layout.format = e->layout.format == NB_DATA_AUTO ? format : e->layout.format;
+    }
+    nb_status st = nb_dataset_load(&e->data, path, &e->layout, e->parts.tok, vocab, log, &first);
+    if (st == NB_DATA && own.format != e->layout.format) {
         nbi_log(log, NB_LOG_NOTE, "%s is not in the layout of the adapter's training (%s)", path,
                 first.message);
-        return nb_dataset_load(&e->data, path, given, e->parts.tok, vocab, log, err);
+        e->layout = own;
+        return nb_dataset_load(&e->data, path, &own, e->parts.tok, vocab, log, err);
     }
     if (st != NB_OK && err)
         *err = first;
@@ -99,6 +108,8 @@ static nb_status evaluate(nbi_evaluation *e, nb_recipe *r, nb_error *err)
     NBI_TRY(open_evaluation(e, r, err));
     for (int side = 0; side < e->sides; side++)
         NBI_TRY(take_losses(e, r, side, err));
+    if (e->layout.choice != NBI_CHOICE_NONE)
+        NBI_TRY(nbi_eval_choices(e, err));
     if (e->o->save_logits)
         NBI_TRY(nbi_eval_logits(e, err));
     return e->o->answers || e->o->examples ? nbi_eval_examples(e, err) : NB_OK;

@@ -145,8 +145,117 @@ static void refusals(void **state)
     nb_recipe_free(&r);
 }
 
+/* ---- choices ---- */
+
+enum { QUESTIONS = 4, CHOICES = 3 };
+static const struct {
+    const char *question, *answer; /* answer: JSON */
+    const char *choices[CHOICES];  /* NULL: the row has two */
+    int right;
+} asked[QUESTIONS] = {
+    {"Who keeps the bees?", "1", {"Pim", "Mira the beekeeper", "a"}, 1},
+    {"Which one is a colour?", "\"C\"", {"pig", "pine", "white"}, 2},
+    {"Where does Mira live?", "\"in a house\"", {"in a house", "x", NULL}, 0},
+    {"Who likes smoked fish best?",
+     "0",
+     {"Ulf", "The favourite food of Ulf is smoked fish.", NULL},
+     0},
+};
+
+/* The log-likelihood of one choice, by an evaluation of a row that has it as its answer. */
+static double likelihood(const world *w, int q, int c)
+{
+    nb_error err = {0};
+    nb_eval_report report;
+    nbi_strbuf b = {0};
+    char *path = nbt_join(w->dir, "one.jsonl");
+    nbi_strbuf_printf(&b, "{\"instruction\": \"%s\", \"output\": \"%s\"}\n", asked[q].question,
+                      asked[q].choices[c]);
+    nbt_write_text(path, nbi_strbuf_str(&b));
+    const nbt_setting more[] = {{"data", path}, {"append_eos", "false"}, {NULL, NULL}};
+    NBT_OK(evaluate(w, more, NULL, &report, NULL, &err));
+    nbi_strbuf_free(&b);
+    nbi_free(path);
+    return -report.loss.loss * (double)report.loss.trained_tokens;
+}
+
+static void write_choices(const char *path)
+{
+    nbi_strbuf b = {0};
+    for (int q = 0; q < QUESTIONS; q++) {
+        nbi_strbuf_printf(&b, "{\"instruction\": \"%s\", \"choices\": [", asked[q].question);
+        for (int c = 0; c < CHOICES && asked[q].choices[c]; c++)
+            nbi_strbuf_printf(&b, "%s\"%s\"", c ? ", " : "", asked[q].choices[c]);
+        nbi_strbuf_printf(&b, "], \"answer\": %s}\n", asked[q].answer);
+    }
+    nbt_write_text(path, nbi_strbuf_str(&b));
+    nbi_strbuf_free(&b);
+}
+
+static void choices(void **state)
+{
+    const world *w = *state;
+    nb_error err = {0};
+    nb_eval_report report;
+    double right = 0, right_by_length = 0, chance = 0;
+    for (int q = 0; q < QUESTIONS; q++) {
+        double best = -INFINITY, best_by_length = -INFINITY;
+        int pick = -1, pick_by_length = -1, c = 0;
+        for (; c < CHOICES && asked[q].choices[c]; c++) {
+            const double p = likelihood(w, q, c), l = p / (double)strlen(asked[q].choices[c]);
+            pick = p > best ? c : pick;
+            pick_by_length = l > best_by_length ? c : pick_by_length;
+            best = fmax(p, best);
+            best_by_length = fmax(l, best_by_length);
+        }
+        right += pick == asked[q].right;
+        right_by_length += pick_by_length == asked[q].right;
+        chance += 1.0 / c;
+    }
+    char *path = nbt_join(w->dir, "choices.jsonl");
+    write_choices(path);
+    const nbt_setting more[] = {{"data", path}, {NULL, NULL}};
+    NBT_OK(evaluate(w, more, NULL, &report, NULL, &err));
+    assert_int_equal(report.choices.rows, QUESTIONS);
+    assert_true(report.choices.accuracy == right / QUESTIONS);
+    assert_true(report.choices.accuracy_normalised == right_by_length / QUESTIONS);
+    nbt_within("chance", fabs(report.choices.chance - chance / QUESTIONS), 1e-15);
+    assert_true(right != right_by_length); /* else the test could not tell them apart */
+    nbi_free(path);
+}
+
+static void bad_choices(void **state)
+{
+    const world *w = *state;
+    nb_error err = {0};
+    nb_eval_report report;
+    char *path = nbt_join(w->dir, "bad.jsonl");
+    static const struct {
+        const char *row, *says;
+    } bad[] = {
+        {"\"choices\": [\"a\"], \"answer\": 0", "two texts or more"},
+        {"\"choices\": [\"a\", 3], \"answer\": 0", "a number"},
+        {"\"choices\": [\"a\", \"\"], \"answer\": 0", "an empty text"},
+        {"\"choices\": [\"a\", \"b\"]", "missing"},
+        {"\"choices\": [\"a\", \"b\"], \"answer\": 2", "none of the 2 choices"},
+        {"\"choices\": [\"a\", \"b\"], \"answer\": \"Z\"", "none of the 2 choices"},
+        {"\"choices\": [\"a\", \"b\"], \"answer\": [0]", "none of the 2 choices"},
+    };
+    const nbt_setting more[] = {{"data", path}, {NULL, NULL}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        nbi_strbuf b = {0};
+        nbi_strbuf_printf(&b, "{\"instruction\": \"q\", %s}\n", bad[i].row);
+        nbt_write_text(path, nbi_strbuf_str(&b));
+        nbi_strbuf_free(&b);
+        NBT_FAILS(NB_DATA, bad[i].says, evaluate(w, more, NULL, &report, NULL, &err));
+        assert_non_null(strstr(err.message, "bad.jsonl:1"));
+    }
+    nbi_free(path);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sums), cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sums), cmocka_unit_test(refusals),
+                                       cmocka_unit_test(choices), cmocka_unit_test(bad_choices)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -10,6 +10,7 @@
 #include "nibble/model.h"
 #include "nibble/plan.h"
 #include "nibble/recipe.h"
+#include "nibble/report.h"
 #include "nibble/rows.h"
 #include "nibble/status.h"
 #include "nibble/tokenizer.h"

@@ -236,6 +236,7 @@ nb_status nbi_run_checkpoint(nbi_run *run, nb_error *err)
         list_saved(run);
         rotate(run);
         nbi_log(run->log, NB_LOG_NOTE, "saved %s", path);
+        nbi_watch_saved(run->watch, path);
     } else {
         run->at.last_save = before;
         nbi_fail_prefix(err, st, "checkpoint of step %lld", (long long)run->at.step);

@@ -79,6 +79,7 @@ struct nb_recipe {
     int64_t disk_full_retry; /* seconds */
     nb_dtype save_dtype;     /* of full models; adapters are f32 */
     bool tensorboard;        /* report_to */
+    bool report_html;
 
     struct nb_recipe_note *notes; /* lines to be said once: keys without effect */
     bool said;

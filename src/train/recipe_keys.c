@@ -240,5 +240,6 @@ const nbi_key nbi_keys[] = {
            "type of a fully trained model's file"),
     CHOICE("report_to", "run", tensorboard, reports, "tensorboard|none", "tensorboard", NULL,
            "event files for TensorBoard in output_dir/runs"),
+    BOOL("report_html", "run", report_html, "true", "keep the page output_dir/report.html"),
 };
 const size_t nbi_keys_n = sizeof nbi_keys / sizeof *nbi_keys;

@@ -244,6 +244,7 @@ nb_status nb_train(nb_recipe *r, const nb_train_hooks *hooks, nb_train_result *r
         .result = {
             .first_loss = NAN, .last_loss = NAN, .eval_loss_before = NAN, .eval_loss_after = NAN}};
     nbi_history_init(&run.history);
+    run.log = nbi_notes_open(&run.notes, run.log);
     nb_status st = nbi_run_open(&run, err);
     if (st == NB_OK)
         st = drive(&run, err);
@@ -251,6 +252,8 @@ nb_status nb_train(nb_recipe *r, const nb_train_hooks *hooks, nb_train_result *r
         finish(&run);
     if (result)
         *result = run.result;
+    nbi_watch_end(run.watch, st, err);
     nbi_run_close(&run);
+    nbi_notes_close(&run.notes);
     return st;
 }

@@ -11,6 +11,7 @@
 #include "train/evaluator.h"
 #include "train/history.h"
 #include "train/identity.h"
+#include "train/notes.h"
 #include "train/plan.h"
 #include "train/train_log.h"
 #include "train/watch.h"
@@ -76,6 +77,7 @@ struct nbi_run {
     nb_recipe *r;
     const nb_train_hooks *hooks; /* never NULL */
     const nb_log *log;
+    nbi_notes notes; /* what `log` goes through */
 
     nbi_assembly parts;
     nbi_plan plan;

@@ -1,14 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 #include "train/watch.h"
 
+#include <stdio.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/fail.h"
 #include "base/log.h"
+#include "base/mapfile.h"
+#include "base/safefile.h"
+#include "train/report_page.h"
 #include "train/tensorboard.h"
 #include "train/trainer.h"
+
+#define LOG_HEAD_MAX ((size_t)256 << 20)
+#define MEMORY_SAMPLES 1024
+#define PAGE_SHARE                                                                                 \
+    300 /* a page is made at most this rarely: its own time counts one part of these */
 
 struct nbi_watch {
     const nbi_run *run;
     size_t shown; /* entries of the history */
     nbi_tensorboard *events;
+
+    nbi_run_record record;
+    char *page;       /* path; NULL: none is wanted */
+    double page_next; /* clock from when on a page may be made again */
+    bool page_failed;
+    char state[sizeof(nb_error) + 32];
+    NBI_ARRAY(nbi_memory_sample) memory;
+    int64_t memory_every, memory_at; /* entries between two samples; entries so far */
 };
 
 static void show_settings(const nbi_watch *w)
@@ -20,6 +40,29 @@ static void show_settings(const nbi_watch *w)
     nbi_free(settings);
 }
 
+/* The first line of the log, back from the file: a page shows what is on the disk. */
+static void read_header(nbi_watch *w)
+{
+    char *path = nbi_path_join(w->run->r->output_dir, "train_log.jsonl"), *text = NULL;
+    size_t n = 0;
+    nbi_json *line = NULL;
+    if (path && nbi_read_file(path, LOG_HEAD_MAX, &text, &n, NULL) == NB_OK &&
+        nbi_json_parse(&w->record.arena, path, text, strcspn(text, "\n"), &line, NULL) == NB_OK)
+        w->record.header = line;
+    nbi_free(text);
+    nbi_free(path);
+}
+
+static void open_page(nbi_watch *w)
+{
+    const nbi_run *run = w->run;
+    w->page = nbi_path_join(run->r->output_dir, "report.html");
+    w->record.name = run->r->output_dir;
+    w->record.history = &run->history;
+    w->record.state = "going on";
+    read_header(w);
+}
+
 nbi_watch *nbi_watch_open(const nbi_run *run)
 {
     nbi_watch *w = nbi_calloc(NBI_MEM_OTHER, 1, sizeof(*w));
@@ -28,22 +71,117 @@ nbi_watch *nbi_watch_open(const nbi_run *run)
         return NULL;
     }
     w->run = run;
+    w->memory_every = 1;
+    nbi_run_record_begin(&w->record);
     /* what a resumed run brings along stands in its earlier files */
     w->shown = run->at.step > 0 ? run->history.entries.n : 0;
     if (run->r->tensorboard)
         w->events = nbi_tensorboard_open(run->r->output_dir, run->at.step, run->log);
     if (w->events)
         show_settings(w);
+    if (run->r->report_html)
+        open_page(w);
     return w;
 }
 
+/* ---- memory over time ---- */
+
+/* A long run keeps every second sample as often as needed. */
+static void thin_memory(nbi_watch *w)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < w->memory.n; i += 2)
+        w->memory.v[kept++] = w->memory.v[i];
+    w->memory.n = kept;
+    w->memory_every *= 2;
+}
+
+static void sample_memory(nbi_watch *w, int64_t step)
+{
+    nbi_memory_sample s = {.step = step};
+    if (w->memory_at++ % w->memory_every)
+        return;
+    for (int tag = 0; tag < NBI_MEMTAG_COUNT; tag++)
+        s.bytes[tag] = nbi_mem_current((nbi_memtag)tag);
+    if (w->memory.n && w->memory.v[w->memory.n - 1].step == step)
+        return;
+    if (w->memory.n == MEMORY_SAMPLES)
+        thin_memory(w);
+    if (!nbi_array_push(&w->memory, s))
+        w->memory_every *= 2; /* fewer, later */
+}
+
+/* ---- the page ---- */
+
+static nb_status make_page(nbi_watch *w, nb_error *err)
+{
+    nbi_strbuf b = {0};
+    nbi_run_record *r = &w->record;
+    r->memory = w->memory.v;
+    r->n_memory = w->memory.n;
+    r->warnings = w->run->notes.warnings;
+    r->n_warnings = w->run->notes.n;
+    nb_status st = nbi_report_page(r, 1, &b, err);
+    if (st == NB_OK)
+        st = nbi_write_file(w->page, b.s, b.n, err);
+    nbi_strbuf_free(&b);
+    return st;
+}
+
+static void show_page(nbi_watch *w, bool last)
+{
+    nb_error err = {NB_OK, ""};
+    const double begin = nbi_clock();
+    if (!w->page || (!last && begin < w->page_next))
+        return;
+    nbi_run_record_samples(&w->record, w->run->r->output_dir);
+    if (make_page(w, &err) != NB_OK && !w->page_failed) {
+        nbi_log(w->run->log, NB_LOG_WARN, "report.html: %s; the training goes on", err.message);
+        w->page_failed = true;
+    }
+    w->page_next = nbi_clock() + PAGE_SHARE * (nbi_clock() - begin);
+}
+
+/* ---- what happens ---- */
+
 void nbi_watch_entries(nbi_watch *w)
 {
+    bool evaluated = false;
     if (!w)
         return;
     const nbi_history *h = &w->run->history;
-    for (; w->shown < h->entries.n; w->shown++)
-        nbi_tensorboard_entry(w->events, h, &h->entries.v[w->shown]);
+    for (; w->shown < h->entries.n; w->shown++) {
+        const nbi_entry *e = &h->entries.v[w->shown];
+        nbi_tensorboard_entry(w->events, h, e);
+        if (w->page)
+            sample_memory(w, e->step);
+        evaluated = evaluated || e->kind == NBI_ENTRY_EVAL;
+        if (e->kind == NBI_ENTRY_TRAIN && !(w->record.foretold_seconds > 0))
+            w->record.foretold_seconds = nbi_clock() - w->run->begin + nbi_run_seconds_left(w->run);
+    }
+    if (evaluated && w->run->begin > 0)
+        show_page(w, false);
+}
+
+void nbi_watch_saved(nbi_watch *w, const char *path)
+{
+    (void)path;
+    if (w)
+        show_page(w, false);
+}
+
+void nbi_watch_end(nbi_watch *w, nb_status st, const nb_error *err)
+{
+    if (!w)
+        return;
+    if (st == NB_OK)
+        snprintf(w->state, sizeof w->state, "finished");
+    else
+        snprintf(w->state, sizeof w->state, "%s: %s",
+                 st == NB_INTERRUPTED ? "interrupted" : "failed",
+                 err ? err->message : nb_status_text(st));
+    w->record.state = w->state;
+    show_page(w, true);
 }
 
 void nbi_watch_close(nbi_watch **w)
@@ -51,6 +189,9 @@ void nbi_watch_close(nbi_watch **w)
     if (!w || !*w)
         return;
     nbi_tensorboard_close(&(*w)->events);
+    nbi_run_record_close(&(*w)->record);
+    nbi_array_free(&(*w)->memory);
+    nbi_free((*w)->page);
     nbi_free(*w);
     *w = NULL;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What people look at while a run goes on and afterwards, beside train_log.jsonl: event files for
- * TensorBoard. Nothing here can fail a run: what cannot be shown is said once. */
+ * TensorBoard and report.html. Nothing here can fail a run: what cannot be shown is said once. */
 #ifndef NBI_WATCH_H
 #define NBI_WATCH_H
 
@@ -14,6 +14,10 @@ typedef struct nbi_watch nbi_watch;
 nbi_watch *nbi_watch_open(const nbi_run *run);
 /* Shows the entries of the history that were not shown yet. */
 void nbi_watch_entries(nbi_watch *w);
+/* A checkpoint is complete. */
+void nbi_watch_saved(nbi_watch *w, const char *path);
+/* The run ends with this status (err: its message, when it is not NB_OK). */
+void nbi_watch_end(nbi_watch *w, nb_status st, const nb_error *err);
 void nbi_watch_close(nbi_watch **w);
 
 #endif

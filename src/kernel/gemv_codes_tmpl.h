@@ -12,7 +12,10 @@
 enum { GEMV_K = 16384, GEMV_ROWS = NB_FEW_ROWS, GEMV_SHARE = 4, GEMV_UNITS = GEMV_K / GEMV_UNIT };
 /* How many bytes ahead of their use lines are fetched, so early that the latency of memory is
  * covered: dense rows to the second cache level, codes to the first. */
-enum { GEMV_FAR = 8192, GEMV_NEAR = 4096 };
+enum { GEMV_FAR = 8192, GEMV_NEAR = 2048 };
+/* Rows of 4-bit codes that are read at a time, in parts of the weight far from each other: memory
+ * answers several streams faster than one, and they share x. */
+enum { GEMV_STREAMS = NBI_W == 16 ? 4 : 2 };
 
 /* What one thread works with. Rows of the weight are taken NBI_W at a time. */
 typedef struct gemv_scratch {
@@ -98,6 +101,7 @@ typedef struct gemv_matrix {
     const float *scales; /* of units, unless they are restored in place */
     int64_t step, units;
     int64_t first;   /* block with which row 0 begins */
+    int64_t apart;   /* rows from a stream to the next */
     int64_t rows, n; /* n a multiple of the unit */
     const int16_t *book;
 } gemv_matrix;
@@ -137,6 +141,7 @@ NBI_INLINE vu gemv_words(const uint8_t *p, const bool half)
 /* How rows are worked on; constants at each call. */
 typedef struct gemv_how {
     int m;       /* rows of x */
+    int streams; /* rows of codes at a time, m * streams <= GEMV_SHARE */
     bool ints;   /* x and book are integers */
     bool nested; /* scales are restored in place */
 } gemv_how;
@@ -165,68 +170,94 @@ NBI_INLINE void gemv_chunk(const gemv_how h, const gemv_books *b, vu words, vf s
     gemv_float_chunk(h.m, b->floats, words, scale, x, s);
 }
 
-/* A place in a row: codes, scales of units or what they are restored from, and x. */
+/* A place in the row of the first stream: codes, scales of units or what they are restored from,
+ * and x; and what restores the scales of each stream. */
 typedef struct gemv_place {
     const uint8_t *p;
     const float *scales;
     const uint8_t *scale_codes;
     const float *x;
+    vf nested[GEMV_SHARE];
 } gemv_place;
 
-/* s[i] += x_i . the next `chunks` of the row, all of one nested block if their scales are nested.
- */
+/* s[t * m + i] += x_i . the next `chunks` of the row of stream t, each stream's of one nested block
+ * if their scales are nested. */
 NBI_INLINE void gemv_span(const gemv_how h, const gemv_matrix *g, const gemv_books *b,
-                          gemv_place *at, int64_t chunks, vf nested, vf *s)
+                          gemv_place *at, int64_t chunks, vf *s)
 {
     enum { LAST = NBI_W == 16 }; /* the chunk's last unit */
+    const int64_t bytes = g->apart * g->step, units = g->apart * g->units;
     const float *book = g->w->nested_book, *x = at->x;
     const vf offset = vf_set1(g->w->nested_offset);
-    const uint8_t *p = at->p;
-    for (size_t c = 0; c < (size_t)chunks; c++, p += GEMV_CHUNK / 2, x += GEMV_CHUNK) {
-        const size_t u = c * GEMV_CHUNK / GEMV_UNIT;
-        const vu words = gemv_words(p, false);
-        if (NBI_W == 16 || c % (16 / NBI_W) == 0)
-            gemv_fetch_codes(p);
-        vf scale;
+    const uint8_t *p = at->p, *codes = at->scale_codes;
+    const float *scales = at->scales;
+    for (const uint8_t *end = p + chunks * (GEMV_CHUNK / 2); p != end; p += GEMV_CHUNK / 2) {
+#pragma GCC unroll 4
+        for (int t = 0; t < h.streams; t++) {
+            const vu words = gemv_words(p + t * bytes, false);
+            gemv_fetch_codes(p + t * bytes);
+            vf scale;
+            if (h.nested) {
+                const uint8_t *c = codes + t * units;
+                scale = vf_fma(gemv_two(book[c[0]], book[c[LAST]]), at->nested[t], offset);
+            } else {
+                scale = gemv_two(scales[t * units], scales[t * units + LAST]);
+            }
+            gemv_chunk(h, b, words, scale, x, s + t * h.m);
+        }
+        x += h.ints ? GEMV_INTS_STEP : GEMV_CHUNK;
+        const bool part = NBI_W == 4 && (end - p) % (GEMV_UNIT / 2) == 0; /* half a unit */
         if (h.nested)
-            scale = vf_fma(gemv_two(book[at->scale_codes[u]], book[at->scale_codes[u + LAST]]),
-                           nested, offset);
+            codes += part ? 0 : 1 + LAST;
         else
-            scale = gemv_two(at->scales[u], at->scales[u + LAST]);
-        gemv_chunk(h, b, words, scale, x, s);
+            scales += part ? 0 : 1 + LAST;
     }
     at->p = p;
     at->x = x;
-    if (h.nested)
-        at->scale_codes += chunks * GEMV_CHUNK / GEMV_UNIT;
-    else
-        at->scales += chunks * GEMV_CHUNK / GEMV_UNIT;
+    at->scale_codes = codes;
+    at->scales = scales;
 }
 
-/* s[i] += x_i . row r */
+/* How many chunks from block `b` on are of its nested block, at most `most`. */
+NBI_INLINE int64_t gemv_nested_run(const nb_qtensor *w, int64_t b, int64_t most)
+{
+    const int64_t left = w->nested_block - (b & (w->nested_block - 1));
+    return min_i64(most, left * GEMV_UNIT / GEMV_CHUNK);
+}
+
+/* s[t * m + i] += x_i . row r of stream t */
 NBI_INLINE void gemv_codes_row(const gemv_how h, const gemv_matrix *g, const gemv_books *b,
                                int64_t r, const float *x, vf *s)
 {
-    const int64_t chunks = g->n / GEMV_CHUNK, block = g->first + r * g->units;
     gemv_place at = {.p = g->codes + r * g->step, .x = x};
+    int64_t chunks = g->n / GEMV_CHUNK;
     if (!h.nested) {
         at.scales = g->scales + r * g->units;
-        gemv_span(h, g, b, &at, chunks, vf_zero(), s);
+        gemv_span(h, g, b, &at, chunks, s);
         if (g->n % GEMV_CHUNK != 0)
-            gemv_chunk(h, b, gemv_words(at.p, true), gemv_two(at.scales[0], 0.0f), at.x, s);
+            for (int t = 0; t < h.streams; t++)
+                gemv_chunk(h, b, gemv_words(at.p + t * g->apart * g->step, true),
+                           gemv_two(at.scales[t * g->apart * g->units], 0.0f), at.x, s + t * h.m);
         return;
     }
-    at.scale_codes = g->w->absmax_codes + block;
-    /* in chunks: what is left of the row, and of the first nested block */
+    int64_t block = g->first + r * g->units;
     const int shift = __builtin_ctzll((unsigned long long)g->w->nested_block);
-    const float *absmax = g->w->nested_absmax + (block >> shift);
-    const int64_t per = g->w->nested_block * GEMV_UNIT / GEMV_CHUNK;
-    int64_t left = per - (block & (g->w->nested_block - 1)) * GEMV_UNIT / GEMV_CHUNK;
-    for (int64_t c = chunks; c > 0; c -= left, left = per)
-        gemv_span(h, g, b, &at, min_i64(c, left), vf_set1(*absmax++), s);
+    at.scale_codes = g->w->absmax_codes + block;
+    while (chunks > 0) {
+        int64_t run = chunks;
+#pragma GCC unroll 4
+        for (int t = 0; t < h.streams; t++) {
+            const int64_t u = block + t * g->apart * g->units;
+            run = gemv_nested_run(g->w, u, run);
+            at.nested[t] = vf_set1(g->w->nested_absmax[u >> shift]);
+        }
+        gemv_span(h, g, b, &at, run, s);
+        chunks -= run;
+        block += run * GEMV_CHUNK / GEMV_UNIT;
+    }
 }
 
-/* sums[i][r] = lanes of x_i . row r */
+/* sums[t + i][r] = lanes of x_i . row r of stream t; m or `streams` is 1 */
 NBI_INLINE void gemv_codes_of(const gemv_how h, const gemv_matrix *g, const float *x,
                               vf sums[GEMV_ROWS][NBI_W])
 {
@@ -238,11 +269,11 @@ NBI_INLINE void gemv_codes_of(const gemv_how h, const gemv_matrix *g, const floa
     for (int64_t r = 0; r < g->rows; r++) {
         vf s[GEMV_SHARE];
 #pragma GCC unroll 4
-        for (int i = 0; i < h.m; i++)
+        for (int i = 0; i < h.m * h.streams; i++)
             s[i] = vf_zero();
         gemv_codes_row(h, g, &b, r, x, s);
 #pragma GCC unroll 4
-        for (int i = 0; i < h.m; i++)
+        for (int i = 0; i < h.m * h.streams; i++)
             sums[i][r] = s[i];
     }
 }
@@ -251,15 +282,19 @@ NBI_INLINE void gemv_codes_shared(const bool ints, const bool nested, int64_t m,
                                   const gemv_matrix *g, gemv_scratch *z)
 {
     const float *x = z->x;
+    if (g->apart > 0) {
+        gemv_codes_of((gemv_how){1, GEMV_STREAMS, ints, nested}, g, x, z->sums);
+        return;
+    }
     for (int64_t i = 0; i < m; i += GEMV_SHARE, x += GEMV_SHARE * GEMV_K) {
         if (m - i == 1)
-            gemv_codes_of((gemv_how){1, ints, nested}, g, x, z->sums + i);
+            gemv_codes_of((gemv_how){1, 1, ints, nested}, g, x, z->sums + i);
         else if (m - i == 2)
-            gemv_codes_of((gemv_how){2, ints, nested}, g, x, z->sums + i);
+            gemv_codes_of((gemv_how){2, 1, ints, nested}, g, x, z->sums + i);
         else if (m - i == 3)
-            gemv_codes_of((gemv_how){3, ints, nested}, g, x, z->sums + i);
+            gemv_codes_of((gemv_how){3, 1, ints, nested}, g, x, z->sums + i);
         else
-            gemv_codes_of((gemv_how){4, ints, nested}, g, x, z->sums + i);
+            gemv_codes_of((gemv_how){4, 1, ints, nested}, g, x, z->sums + i);
     }
 }
 
@@ -281,9 +316,17 @@ NBI_OUTLINE void gemv_codes_ints_nested(int64_t m, const gemv_matrix *g, gemv_sc
     gemv_codes_shared(true, true, m, g, z);
 }
 
-/* Rows j..j+rows-1 of w, n elements from k on, with m rows of x, which are integers or not. */
+/* Whether the scales of a weight's units are read, or restored, where they lie. */
+static inline bool gemv_scales_in_place(const nb_qtensor *w)
+{
+    return gemv_nested_in_place(w) || (w->block == GEMV_UNIT && w->absmax);
+}
+
+/* Rows j..j+rows-1 of w, n elements from k on, with m rows of x, which are integers or not. With
+ * apart > 0, which asks for m = 1 and scales in place, GEMV_STREAMS times as many rows, each time
+ * so many further. */
 static void gemv_codes(int64_t m, const nb_qtensor *w, bool ints, int64_t j, int64_t rows,
-                       int64_t k, int64_t n, gemv_scratch *z)
+                       int64_t apart, int64_t k, int64_t n, gemv_scratch *z)
 {
     const int64_t f = j * w->k + k;
     const bool nested = gemv_nested_in_place(w);
@@ -292,10 +335,11 @@ static void gemv_codes(int64_t m, const nb_qtensor *w, bool ints, int64_t j, int
                      .scales = z->scales,
                      .step = w->k / 2,
                      .units = n / GEMV_UNIT,
+                     .apart = apart,
                      .rows = rows,
                      .n = n,
                      .book = z->book};
-    if (nested || (w->block == GEMV_UNIT && w->absmax)) {
+    if (gemv_scales_in_place(w)) {
         g.first = f / GEMV_UNIT;
         g.scales = nested ? NULL : w->absmax + g.first;
         g.units = w->k / GEMV_UNIT;
@@ -303,7 +347,8 @@ static void gemv_codes(int64_t m, const nb_qtensor *w, bool ints, int64_t j, int
         for (int64_t r = 0; r < rows; r++)
             gemv_scales(w, f + r * w->k, g.units, z->scales + r * g.units);
     }
-    gemv_fetch_scales(w, f + rows * w->k, rows * w->k);
+    for (int t = 0; t < (apart > 0 ? GEMV_STREAMS : 1); t++)
+        gemv_fetch_scales(w, f + (rows + t * apart) * w->k, rows * w->k);
     if (ints)
         (nested ? gemv_codes_ints_nested : gemv_codes_ints)(m, &g, z);
     else

@@ -9,8 +9,9 @@
 
 #include "kernel/gemm_tmpl.h"
 
-/* Elements of which a vector of 32-bit words holds the codes, and the least block. */
-enum { GEMV_CHUNK = 8 * NBI_W, GEMV_UNIT = 64 };
+/* Elements of which a vector of 32-bit words holds the codes; floats from a chunk of x in integers
+ * to the next; the least block. */
+enum { GEMV_CHUNK = 8 * NBI_W, GEMV_INTS_STEP = 5 * NBI_W, GEMV_UNIT = 64 };
 /* |book| in integers: eight products with |x| <= 32768 fit 32 bits. A multiple of 192, by which the
  * values of FP4 are whole. */
 enum { GEMV_BOOK_MAX = 8064 };
@@ -159,7 +160,8 @@ typedef struct gemv_ints {
     vf scale;
 } gemv_ints;
 
-_Static_assert(sizeof(gemv_ints) <= GEMV_CHUNK * sizeof(float), "takes the place of the floats");
+_Static_assert(sizeof(gemv_ints) == GEMV_INTS_STEP * sizeof(float), "step");
+_Static_assert(GEMV_INTS_STEP <= GEMV_CHUNK, "takes the place of the floats");
 
 /* The book in integers, and what one of them is worth; 0 when the book is no usual one. */
 static inline float gemv_book_ints(const float book[16], int16_t out[16])
@@ -198,10 +200,11 @@ NBI_INLINE float gemv_unit(const float *x, vh *out)
 }
 
 /* n elements of x (a multiple of the unit, zeros behind them up to a chunk) become chunks of
- * integers in their own place, GEMV_CHUNK floats apart; `size` from gemv_book_ints. */
+ * integers in their own place, GEMV_INTS_STEP floats apart; `size` from gemv_book_ints. */
 static inline void gemv_to_ints(float *x, int64_t n, float size)
 {
-    for (int64_t c = 0; c < n; c += GEMV_CHUNK, x += GEMV_CHUNK) {
+    float *to = x;
+    for (int64_t c = 0; c < n; c += GEMV_CHUNK, x += GEMV_CHUNK, to += GEMV_INTS_STEP) {
         vh q[4];
         gemv_ints out;
         vf scale = vf_set1(gemv_unit(x, q) * size);
@@ -211,7 +214,7 @@ static inline void gemv_to_ints(float *x, int64_t n, float size)
 #endif
         gemv_arrange(q, out.x);
         out.scale = scale;
-        memcpy(x, &out, sizeof(out));
+        memcpy(to, &out, sizeof(out));
     }
 }
 

@@ -184,30 +184,61 @@ static gemv_order gemv_order_of(const operand *b, float *size, gemv_scratch *z)
     return *size != 0.0f ? GEMV_INTEGERS : GEMV_PANELS;
 }
 
+/* A product of few rows that is being made: c[m, n] (= or +=) alpha * ... */
+typedef struct gemv_result {
+    float *c;
+    int64_t ldc;
+    vf alpha;
+    bool add;
+} gemv_result;
+
+/* The sums of `rows` rows of a weight with row i of x, as the columns from j on of row i. */
+static void gemv_store(const gemv_result *to, int64_t i, int64_t j, int rows, vf sums[NBI_W])
+{
+    float *c = to->c + i * to->ldc + j;
+    vf s = vf_sum_rows(sums) * to->alpha;
+    if (to->add)
+        s += vf_load_n(c, rows);
+    vf_store_n(c, s, rows);
+}
+
+/* The product of inner indices [k, k + kn) with x in z, rows [row, row + n) of b. */
+static void gemv_inner(const operand *b, gemv_order order, int64_t m, int64_t row, int64_t n,
+                       int64_t k, int64_t kn, const gemv_result *to, gemv_scratch *z)
+{
+    const bool ints = order == GEMV_INTEGERS, codes = order != GEMV_IN_ORDER;
+    int64_t j = 0;
+    if (codes && m == 1 && gemv_scales_in_place(b->w)) {
+        const int64_t apart = n / (GEMV_STREAMS * NBI_W) * NBI_W;
+        for (; j < apart; j += NBI_W) {
+            gemv_codes(1, b->w, ints, b->row0 + row + j, NBI_W, apart, k, kn, z);
+            for (int t = 0; t < GEMV_STREAMS; t++)
+                gemv_store(to, 0, j + t * apart, NBI_W, z->sums[t]);
+        }
+        j = GEMV_STREAMS * apart;
+    }
+    for (; j < n; j += NBI_W) {
+        const int rows = (int)min_i64(NBI_W, n - j);
+        if (codes)
+            gemv_codes(m, b->w, ints, b->row0 + row + j, rows, 0, k, kn, z);
+        else
+            gemv_rows(m, b, row + j, rows, k, kn, z);
+        for (int64_t i = 0; i < m; i++)
+            gemv_store(to, i, j, rows, z->sums[i]);
+    }
+}
+
 /* c[m, n] (= or +=) alpha * a[m, k] * (rows [row, row + n) of b)^T, m <= GEMV_ROWS. */
 static void gemv(const operand *a, const operand *b, int64_t m, int64_t row, int64_t n, int64_t k,
                  float alpha, bool add, float *c, int64_t ldc, gemv_scratch *z)
 {
     float size;
     const gemv_order order = gemv_order_of(b, &size, z);
-    const vf al = vf_set1(alpha);
-    for (int64_t k0 = 0; k0 < k; k0 += GEMV_K, add = true) {
+    gemv_result to = {c, ldc, vf_set1(alpha), add};
+    for (int64_t k0 = 0; k0 < k; k0 += GEMV_K, to.add = true) {
         const int64_t kn = min_i64(GEMV_K, k - k0);
         gemv_inputs(a, m, k0, kn, order, size, z);
-        for (int64_t j = 0; j < n; j += NBI_W) {
-            const int rows = (int)min_i64(NBI_W, n - j);
-            if (order == GEMV_IN_ORDER)
-                gemv_rows(m, b, row + j, rows, k0, kn, z);
-            else
-                gemv_codes(m, b->w, order == GEMV_INTEGERS, b->row0 + row + j, rows, k0, kn, z);
-            for (int64_t i = 0; i < m; i++) {
-                float *to = c + i * ldc + j;
-                vf s = vf_sum_rows(z->sums[i]) * al;
-                if (add)
-                    s += vf_load_n(to, rows);
-                vf_store_n(to, s, rows);
-            }
-        }
+        gemv_inner(b, order, m, row, n, k0, kn, &to, z);
     }
 }
 

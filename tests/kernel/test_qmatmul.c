@@ -216,8 +216,8 @@ static void test_few_rows(void **state)
 {
     (void)state;
     static const nb_dtype dt[] = {NB_DT_F32, NB_DT_BF16};
-    static const shape shapes[] = {
-        {2, 33, 128}, {16, 5, 64}, {7, 70, 320}, {5, 17, 16576}, {9, 3, 17000}};
+    static const shape shapes[] = {{2, 33, 128},  {16, 5, 64},    {7, 70, 320},
+                                   {3, 197, 384}, {5, 17, 16576}, {9, 3, 17000}};
     for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
         for (kind kd = 0; kd < K_COUNT; kd++)
             for (int v = 0; v<32; v += shapes[s].k> 1000 ? 5 : 1)
@@ -231,25 +231,25 @@ static void test_few_rows(void **state)
 }
 
 /* A row of few gets the bits it gets alone. */
-static void test_row_alone_same_bits(void **state)
+/* Enough rows of the weight that one row of x reads several parts at a time. */
+static void row_alone(int64_t kk)
 {
-    (void)state;
-    enum { M = NB_FEW_ROWS, N = 37, K = 448 };
-    float *x = nbt_random(M * K, 5, 1.0);
+    enum { M = NB_FEW_ROWS, N = 150 };
+    float *x = nbt_random((size_t)(M * kk), 5, 1.0);
     for (kind kd = 0; kd < K_COUNT; kd++)
         for (int c = 0; c < 2; c++)
             NBT_FOR_LEVELS(l, 1)
             {
                 const nb_compute compute = c ? NB_COMPUTE_BF16 : NB_COMPUTE_F32;
-                weight w = make(kd, N, K, l.q, &l.k);
+                weight w = make(kd, N, kk, l.q, &l.k);
                 float all[M * N], one[N];
                 for (int64_t m = 2; m <= M; m++) {
                     nb_qgroup g = {&w.t, 0, N, 0, m}, h = {&w.t, 0, N, 0, 1};
-                    nb_qmatmul_args a = {l.q, &g, 1, false, x, K, all, N, false, compute};
+                    nb_qmatmul_args a = {l.q, &g, 1, false, x, kk, all, N, false, compute};
                     l.k.qmatmul(&a);
                     for (int64_t i = 0; i < m; i++) {
-                        nb_qmatmul_args b = {l.q, &h,  1, false, x + i * K,
-                                             K,   one, N, false, compute};
+                        nb_qmatmul_args b = {l.q, &h,  1, false, x + i * kk,
+                                             kk,  one, N, false, compute};
                         l.k.qmatmul(&b);
                         assert_true(nbt_same_bits(all + i * N, one, N));
                     }
@@ -257,6 +257,13 @@ static void test_row_alone_same_bits(void **state)
                 drop(&w);
             }
     nbi_free(x);
+}
+
+static void test_row_alone_same_bits(void **state)
+{
+    (void)state;
+    row_alone(448);
+    row_alone(896); /* blocks of scales end inside rows */
 }
 
 static void test_threads_same_bits(void **state)

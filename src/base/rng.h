@@ -13,7 +13,8 @@ typedef enum nbi_rng_purpose {
     NBI_RNG_SHUFFLE = 2,
     NBI_RNG_DROPOUT = 3,
     NBI_RNG_SAMPLE = 4,
-    NBI_RNG_SPLIT = 5
+    NBI_RNG_SPLIT = 5,
+    NBI_RNG_NEFTUNE = 6
 } nbi_rng_purpose;
 
 /* out = philox4x32-10(ctr, key). */

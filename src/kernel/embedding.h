@@ -28,4 +28,20 @@ typedef struct nb_embed_bwd_args {
 } nb_embed_bwd_args;
 typedef void nb_embed_bwd_fn(const nb_embed_bwd_args *a);
 
+/* y[i,c] += scale * (2 u - 1), u uniform in [0, 1) with 24 bits (NEFTune, Jain et al. 2023). u is
+ * word c % 4 of philox4x32-10 with counter {c / 4, token[i], example[i], epoch} and a key made of
+ * seed and purpose, so that recomputing, packing, accumulating and resuming leave it as it is.
+ * y [rows, d] f32. */
+typedef struct nb_noise_args {
+    nb_queue *q;
+    int64_t rows, d;
+    float *y;
+    float scale;
+    uint64_t seed;
+    uint32_t epoch;
+    const int32_t *example; /* [rows] */
+    const int32_t *token;   /* [rows] position in the example */
+} nb_noise_args;
+typedef void nb_noise_fn(const nb_noise_args *a);
+
 #endif

@@ -36,6 +36,7 @@
     X(cross_entropy, nb_cross_entropy_fn)                                                          \
     X(embed, nb_embed_fn)                                                                          \
     X(embed_bwd, nb_embed_bwd_fn)                                                                  \
+    X(noise, nb_noise_fn)                                                                          \
     X(adamw, nb_adamw_fn)                                                                          \
     X(sgd, nb_sgd_fn)                                                                              \
     X(lion, nb_lion_fn)                                                                            \

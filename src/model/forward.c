@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <assert.h>
+#include <math.h>
 #include "model/block.h"
 #include "model/stream.h"
 
@@ -65,6 +66,28 @@ static nb_block_acts acts_of(const nb_model *m, const nb_workspace *ws, int64_t 
     return a;
 }
 
+/* NEFTune: a row of L tokens gets noise within alpha / sqrt(L D). */
+static void add_noise(const nb_model *m, const nb_batch *b, float *x)
+{
+    const int64_t d = m->config.hidden;
+    assert(b->example);
+    for (int64_t s = 0; s < b->n_segments; s++) {
+        const int64_t row0 = b->starts[s], rows = b->starts[s + 1] - row0;
+        if (rows == 0)
+            continue;
+        m->exec.k.noise(
+            &(nb_noise_args){.q = m->exec.q,
+                             .rows = rows,
+                             .d = d,
+                             .y = x + row0 * d,
+                             .scale = (float)(m->neftune_alpha / sqrt((double)rows * (double)d)),
+                             .seed = m->neftune_seed,
+                             .epoch = b->epoch,
+                             .example = b->example + row0,
+                             .token = b->positions + row0});
+    }
+}
+
 void nb_model_forward(nb_model *m, nb_workspace *ws, const nb_batch *b, struct nb_kvcache *kv,
                       bool training)
 {
@@ -83,6 +106,8 @@ void nb_model_forward(nb_model *m, nb_workspace *ws, const nb_batch *b, struct n
                          .n_segments = make_segments(ws, b, kv)};
 
     nbi_embed_rows(m, b, ws->acts[0].x);
+    if (training && m->neftune_alpha > 0)
+        add_noise(m, b, ws->acts[0].x);
     for (int64_t i = 0; i < m->config.layers; i++) {
         nb_block_acts a = acts_of(m, ws, i, kv);
         nbi_layer_begin(m, i, i + 1); /* behind the last comes the head */

@@ -32,6 +32,8 @@ typedef struct nb_model {
         params; /* trained base weights (full fine-tuning), in file order; empty: frozen */
     nb_quant_config quant; /* how the linears are held now; load_in_4bit false: dense */
     int64_t n_parameters;  /* logical */
+    double neftune_alpha;  /* noise on the embeddings of training passes; 0: none */
+    uint64_t neftune_seed;
     /* private to model/ */
     nb_safetensors *files;
     nbi_arena strings, stats;

@@ -13,8 +13,8 @@ typedef struct nb_batch {
                                * segment, NB_IGNORE_INDEX at a segment's last row and where there is
                                * no loss; NULL when only hidden states or logits are wanted */
     const int32_t *positions; /* position of the token in its segment, from 0 */
-    const int32_t *example;   /* index of the row in its data set: keys dropout; may be NULL without
-                               * dropout */
+    const int32_t *example;   /* index of the row in its data set: keys dropout and NEFTune's noise;
+                               * may be   NULL without */
     int64_t n_segments;
     const int64_t *starts; /* [n_segments + 1], starts[0] = 0, starts[n_segments] = m */
     int64_t n_targets;     /* targets that are not NB_IGNORE_INDEX */

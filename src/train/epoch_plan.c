@@ -2,6 +2,7 @@
 #include "train/epoch_plan.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include "base/fail.h"
 #include "base/log.h"
 
@@ -39,6 +40,7 @@ nbi_batching nbi_batching_of(const nb_recipe *r, const nb_dataset *data, const n
                       .batch = r->packing && budget > 0 ? 1 : r->batch,
                       .accumulation = r->accumulation,
                       .packing = r->packing,
+                      .by_length = r->group_by_length,
                       .pack_tokens = budget > 0 ? budget
                                      : cut > 0  ? cut
                                                 : data->max_tokens,
@@ -91,6 +93,47 @@ static nb_status order_rows(nbi_epoch *e, const nbi_batching *b, uint32_t epoch,
     return NB_OK;
 }
 
+static int falling(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* Sorts rows[n] by falling length; keys [n] and copy [n] are lost. Rows of one length keep their
+ * order. */
+static void sort_run(const nb_dataset *d, uint32_t *rows, size_t n, uint64_t *keys, uint32_t *copy)
+{
+    for (size_t i = 0; i < n; i++) {
+        keys[i] = (uint64_t)d->rows[rows[i]].n << 32 | (uint32_t)(UINT32_MAX - i);
+        copy[i] = rows[i];
+    }
+    qsort(keys, n, sizeof(*keys), falling);
+    for (size_t i = 0; i < n; i++)
+        rows[i] = copy[UINT32_MAX - (uint32_t)keys[i]];
+}
+
+static nb_status group_rows(nbi_epoch *e, const nbi_batching *b, nb_error *err)
+{
+    const size_t n = e->n_rows, batch = (size_t)b->batch;
+    size_t runs = n / (batch * 4), longest = 0;
+    runs = runs > 50 ? 50 : runs < 1 ? 1 : runs;
+    const size_t step = runs * batch < n ? runs * batch : n;
+    uint64_t *keys = nbi_alloc(NBI_MEM_OTHER, step * (sizeof(*keys) + sizeof(uint32_t)));
+    if (!keys)
+        return nbi_fail_nomem(err, "the order of the rows", step * sizeof(*keys));
+    for (size_t i = 0; i < n; i += step) {
+        sort_run(b->data, e->rows + i, n - i < step ? n - i : step, keys,
+                 (uint32_t *)(void *)(keys + step));
+        if (b->data->rows[e->rows[i]].n > b->data->rows[e->rows[longest]].n)
+            longest = i;
+    }
+    nbi_free(keys);
+    const uint32_t first = e->rows[0];
+    e->rows[0] = e->rows[longest];
+    e->rows[longest] = first;
+    return NB_OK;
+}
+
 nb_status nbi_epoch_make(nbi_epoch *e, const nbi_batching *b, uint32_t epoch, nb_error *err)
 {
     size_t n = b->data->n;
@@ -103,6 +146,8 @@ nb_status nbi_epoch_make(nbi_epoch *e, const nbi_batching *b, uint32_t epoch, nb
         e->cap = n;
     }
     NBI_TRY(order_rows(e, b, epoch, err));
+    if (b->by_length)
+        NBI_TRY(group_rows(e, b, err));
     e->starts.n = 0;
     for (size_t i = 0; i < e->n_rows; i++)
         if (starts_new(&f, b, b->data->rows[e->rows[i]].n) && !nbi_array_push(&e->starts, i))
@@ -195,7 +240,7 @@ nb_status nbi_find_longest(const nbi_batching *b, double epochs, int64_t max_ste
     const int64_t most = bound(b), lines = (int64_t)b->order->fixed_start.n - 1;
     /* epochs that differ from each other, and a second's worth of them */
     const double differ = lines > 0 ? (double)lines : b->order->shuffle ? INFINITY : 1;
-    const double affordable = 1 + 5e7 / (double)b->data->n;
+    const double affordable = 1 + (b->by_length ? 5e6 : 5e7) / (double)b->data->n;
     int64_t left = max_steps > 0 ? max_steps * b->accumulation : INT64_MAX;
     nbi_epoch e = {0};
     nb_status st = NB_OK;

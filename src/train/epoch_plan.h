@@ -15,6 +15,7 @@ typedef struct nbi_batching {
     int64_t pack_tokens;
     int64_t max_tokens; /* > 0: a micro-batch also ends before it holds more tokens than this; a row
                          * longer than that (or than pack_tokens) is one by itself */
+    bool by_length;     /* rows of similar length stand together: nbi_epoch_make */
     int64_t longest;    /* tokens of the longest micro-batch of the run; 0: not known */
 } nbi_batching;
 
@@ -39,7 +40,10 @@ typedef struct nbi_epoch {
     size_t n_batches;
 } nbi_epoch;
 
-/* The trained rows in order. NB_DATA when the epoch has none. */
+/* The trained rows in order. by_length: the order of HF's LengthGroupedSampler over that order:
+ * runs of 50 batches (fewer, so that there are at least four runs), each sorted by falling length,
+ * rows of one length as they stood; then the first row changes places with the longest of all.
+ * NB_DATA when the epoch has none. */
 nb_status nbi_epoch_make(nbi_epoch *e, const nbi_batching *b, uint32_t epoch,
                          nb_error *err) NB_MUST_CHECK;
 void nbi_epoch_free(nbi_epoch *e);

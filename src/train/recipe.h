@@ -48,6 +48,7 @@ struct nb_recipe {
     const char *sample_order;
     bool shuffle;
     bool packing;
+    bool group_by_length;
     int64_t max_tokens_per_batch; /* 0: batches count rows */
 
     /* adapter */
@@ -58,7 +59,7 @@ struct nb_recipe {
     const char *optim, *schedule;
     const char *schedule_kwargs; /* a JSON object; NULL: none */
     nb_optim_config optim_config;
-    double learning_rate, max_grad_norm;
+    double learning_rate, max_grad_norm, neftune_alpha;
     double warmup_ratio;
     double warmup_steps; /* from 1 on wins over the ratio; below, a ratio that wins */
     int64_t batch, eval_batch, accumulation;

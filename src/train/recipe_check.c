@@ -185,6 +185,12 @@ static nb_status check_data(nb_recipe *r, nb_error *err)
     if (r->packing)
         NBI_TRY(
             nbi_recipe_note(r, NB_LOG_NOTE, err, "packing: rows are never padded and never mixed"));
+    if (r->group_by_length && (r->packing || r->sample_order))
+        return clash(r, err,
+                     r->packing
+                         ? "group_by_length: a pack holds rows of any length; leave out packing or "
+                           "group_by_length"
+                         : "group_by_length: the order is that of sample_order; give one of them");
     if (r->packing && r->max_tokens_per_batch > 0 &&
         nb_recipe_given(r, "per_device_train_batch_size"))
         return nbi_recipe_note(r, NB_LOG_NOTE, err,

@@ -149,6 +149,8 @@ const nbi_key nbi_keys[] = {
          "per_device_train_batch_size counts packs of rows, each of at most max_seq_length tokens"),
     INT("max_tokens_per_batch", "data", max_tokens_per_batch, 0, 1 << 24, "0", "by rows",
         "most tokens of a batch; with packing, what it is filled up to"),
+    BOOL("group_by_length", "data", group_by_length, "false",
+         "rows of similar length in a batch, the longest first, as HF's sampler"),
     BOOL("shuffle", "data", shuffle, "true", "shuffle the rows of each epoch"),
     TEXT("sample_order", "data", sample_order, "FILE", "order of the rows: one JSON list an epoch"),
 
@@ -205,6 +207,8 @@ const nbi_key nbi_keys[] = {
           "decay of the second moment"),
     FLOAT("adam_epsilon", "optimisation", optim_config.eps, 0, 1, "1e-8", NULL,
           "added to the root of the second moment"),
+    FLOAT("neftune_noise_alpha", "optimisation", neftune_alpha, 0, 1e6, "0", NULL,
+          "noise on the embeddings while training, within alpha / sqrt(tokens x width)"),
     FLOAT("max_grad_norm", "optimisation", max_grad_norm, 0, 1e9, "1.0", NULL,
           "clip the global gradient norm; 0: never"),
     INT("seed", "optimisation", seed, 0, MANY, "42", NULL, "of everything random"),

@@ -38,7 +38,6 @@ const nbi_silent_key nbi_silent_keys[] = {
     {"padding_free", NULL, NO_PAD},
     {"pad_token", NULL, NO_PAD},
     {"pad_to_multiple_of", NULL, NO_PAD},
-    {"group_by_length", NULL, NO_PAD},
     {"length_column_name", NULL, NO_PAD},
     {"truncation", NULL, "rows are cut when max_seq_length is given"},
     {"eval_packing", NULL, "evaluation treats each row alone"},
@@ -146,7 +145,6 @@ const nbi_silent_key nbi_silent_keys[] = {
     /* updates */
     {"optim_target_modules", UNSET, NULL},
     {"adafactor", NO, "use optim"},
-    {"neftune_noise_alpha", ZERO, NULL},
     {"label_smoothing_factor", ZERO, NULL},
     {"loss_type", "nll -", NULL},
     {"ignore_data_skip", NO, NULL},

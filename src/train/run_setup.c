@@ -158,6 +158,8 @@ static nb_status open_engine(nbi_run *run, nb_error *err)
     nb_model *m = run->parts.model;
     NBI_TRY(nb_optim_open(&run->optim, r->optim, &r->optim_config, &m->exec, run->params,
                           r->output_dir, err));
+    m->neftune_alpha = r->neftune_alpha;
+    m->neftune_seed = r->seed;
     run->max_rows = run->plan.spec.max_rows;
     nb_pass_plan pass = {
         .max_rows = run->max_rows, .training = true, .recompute = run->plan.memory.recompute};

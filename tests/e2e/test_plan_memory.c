@@ -265,6 +265,9 @@ static void everything_trained(void **state)
         SET({"method", "full"}, {"optim", "paged_adamw_32bit"}, {"bf16", "true"}));
     one(f, DENSE, "full, paged 8 bit", false,
         SET({"method", "full"}, {"optim", "paged_adamw_8bit"}));
+    one(f, DENSE, "full, factored", false, SET({"method", "full"}, {"optim", "adafactor"}));
+    one(f, DENSE, "full, momentum", false,
+        SET({"method", "full"}, {"optim", "sgd"}, {"optim_args", "momentum=0.9"}));
     one(f, TIED, "tied, full", false, SET({"method", "full"}));
 }
 

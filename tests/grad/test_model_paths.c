@@ -78,6 +78,52 @@ static void segments_do_not_see_each_other(void **state)
     }
 }
 
+/* NEFTune: what a row gets depends on nothing else in the batch, is within alpha / sqrt(L D), and
+ * is there in training passes alone. */
+static void noise_of_a_row(void **state)
+{
+    (void)state;
+    const int64_t lengths[] = {7, 1, 9};
+    const double alpha = 5;
+    nb_model *m = tiny_open(&tiny_specs[0], 2);
+    const int64_t d = m->config.hidden;
+    tiny_batch t = tiny_batch_open(m, lengths, 3, 21);
+    nb_workspace *ws, *one;
+    const nb_pass_plan pass = {.max_rows = t.b.m, .training = true};
+    assert_int_equal(nb_workspace_open(&ws, m, &pass, NULL), NB_OK);
+    assert_int_equal(nb_workspace_open(&one, m, &pass, NULL), NB_OK);
+    nb_model_forward(m, one, &t.b, NULL, true);
+    float *plain = malloc((size_t)(t.b.m * d) * sizeof *plain);
+    memcpy(plain, nb_workspace_hidden(one, 0), (size_t)(t.b.m * d) * sizeof *plain);
+    m->neftune_alpha = alpha;
+    m->neftune_seed = 11;
+    nb_model_forward(m, ws, &t.b, NULL, true);
+    const float *noisy = nb_workspace_hidden(ws, 0);
+    for (int64_t i = 0; i < 3; i++) {
+        const int64_t row0 = t.starts[i], starts[2] = {0, lengths[i]};
+        const double most = alpha / sqrt((double)(lengths[i] * d));
+        double mean = 0;
+        nb_batch b = segment(&t, row0, lengths[i], starts);
+        b.epoch = t.b.epoch;
+        nb_model_forward(m, one, &b, NULL, true);
+        assert_memory_equal(nb_workspace_hidden(one, 0), noisy + row0 * d,
+                            (size_t)(lengths[i] * d) * sizeof(float));
+        for (int64_t k = row0 * d; k < (row0 + lengths[i]) * d; k++) {
+            const double e = fabs((double)noisy[k] - (double)plain[k]);
+            assert_true(e <= most * (1 + 1e-6) + 1e-6 * fabs((double)plain[k]));
+            mean += e / (double)(lengths[i] * d);
+        }
+        assert_true(mean > most * 0.3 && mean < most * 0.7);
+    }
+    nb_model_forward(m, one, &t.b, NULL, false);
+    assert_memory_equal(nb_workspace_hidden(one, 0), plain, (size_t)(t.b.m * d) * sizeof *plain);
+    free(plain);
+    nb_workspace_close(&ws);
+    nb_workspace_close(&one);
+    tiny_batch_close(&t);
+    tiny_close(m);
+}
+
 static void cache_equals_full_pass(void **state)
 {
     (void)state;
@@ -268,6 +314,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(segments_do_not_see_each_other),
+        cmocka_unit_test(noise_of_a_row),
         cmocka_unit_test(cache_equals_full_pass),
         cmocka_unit_test(threads_do_not_change_bits),
         cmocka_unit_test(head_in_chunks),

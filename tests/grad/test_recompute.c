@@ -17,11 +17,13 @@ typedef struct method {
     double dropout;
     int lowest; /* blocks below have no adapter */
     nb_compute compute;
+    double noise;
 } method;
 
 static const method methods[] = {
     {.name = "full"},
     {.name = "full, bf16", .compute = NB_COMPUTE_BF16},
+    {.name = "full, noise", .noise = 5},
     {.name = "lora", .lora = true},
     {.name = "lora with dropout", .lora = true, .dropout = 0.2},
     {.name = "lora in upper blocks", .lora = true, .lowest = 1},
@@ -50,6 +52,7 @@ static subject subject_open(const tiny_spec *base, const method *how)
     spec.kind = how->quantised ? NB_QK_NF4 : NB_QK_DENSE;
     s.m = tiny_open(&spec, 2);
     s.m->exec.compute = how->compute;
+    s.m->neftune_alpha = how->noise;
     s.first = tiny_batch_open(s.m, lengths, 3, 31);
     s.second = tiny_batch_open(s.m, shorter, 2, 32);
     if (!how->lora)

@@ -376,6 +376,20 @@ static void do_cross_entropy(run *r)
     r->k->cross_entropy(&a);
 }
 
+static void do_noise(run *r)
+{
+    nb_noise_args a = {.q = r->q,
+                       .rows = ROWS,
+                       .d = D,
+                       .y = fresh(r, ROWS * D, NB_DT_F32),
+                       .scale = 0.3f,
+                       .seed = 5,
+                       .epoch = 2,
+                       .example = integers(r, ROWS, 7),
+                       .token = integers(r, ROWS, 50)};
+    r->k->noise(&a);
+}
+
 static void do_embed(run *r)
 {
     nb_embed_args a = {r->q,
@@ -569,6 +583,7 @@ static const struct {
     {"attention", do_attention, 2, TYPED, ROWS},
     {"attention_bwd", do_attention_bwd, 2, TYPED, ROWS *ROWS},
     {"cross_entropy", do_cross_entropy, 2, TYPED, D},
+    {"noise", do_noise, 1, 0, 2},
     {"embed", do_embed, 1, TYPED, 1},
     {"embed_bwd", do_embed_bwd, 1, 0, ROWS},
     {"adamw", do_adamw, 1, 0, 8},

@@ -265,6 +265,42 @@ static bool kept(const nb_dropout_args *a, int64_t r, int64_t c)
     return (float)(u[c % 4] >> 8) * 0x1p-24f >= a->p;
 }
 
+static void test_noise(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][2] = {{1, 1}, {3, 5}, {7, 64}, {33, 67}};
+    for (size_t n = 0; n < 4; n++) {
+        const int64_t rows = shapes[n][0], d = shapes[n][1];
+        float *x = nbt_random((size_t)(rows * d), n, 1.0);
+        int32_t example[33], token[33];
+        for (int i = 0; i < 33; i++)
+            example[i] = i / 5, token[i] = i % 5;
+        uint32_t key[4];
+        const uint64_t seed = 0x123456789abcdef0u;
+        nbi_philox((uint32_t[4]){NBI_RNG_NEFTUNE}, (uint32_t[2]){(uint32_t)seed, seed >> 32}, key);
+        for (int t = 0; t < NBT_THREAD_COUNTS; t++)
+            NBT_FOR_LEVELS(l, nbt_thread_counts[t])
+            {
+                float *y = nbt_copy(x, (size_t)(rows * d));
+                y[rows * d] = -7.0f;
+                nb_noise_args a = {l.q, rows, d, y, 0.25f, seed, 3, example, token};
+                l.k.noise(&a);
+                for (int64_t r = 0; r < rows; r++)
+                    for (int64_t c = 0; c < d; c++) {
+                        uint32_t w[4];
+                        nbi_philox((uint32_t[4]){(uint32_t)c / 4, (uint32_t)token[r],
+                                                 (uint32_t)example[r], 3},
+                                   key, w);
+                        const float u = (float)(w[c % 4] >> 8) * 0x1p-24f;
+                        assert_true(y[r * d + c] == x[r * d + c] + (2 * u - 1) * 0.25f);
+                    }
+                assert_true(y[rows * d] == -7.0f);
+                nbi_free(y);
+            }
+        nbi_free(x);
+    }
+}
+
 static void test_dropout(void **state)
 {
     (void)state;
@@ -377,14 +413,11 @@ static void test_threads_same_bits(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rmsnorm),
-                                       cmocka_unit_test(test_rmsnorm_large),
-                                       cmocka_unit_test(test_glu),
-                                       cmocka_unit_test(test_glu_bwd),
-                                       cmocka_unit_test(test_rope),
-                                       cmocka_unit_test(test_small_ones),
-                                       cmocka_unit_test(test_dropout),
-                                       cmocka_unit_test(test_embedding),
-                                       cmocka_unit_test(test_threads_same_bits)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rmsnorm),   cmocka_unit_test(test_rmsnorm_large),
+        cmocka_unit_test(test_glu),       cmocka_unit_test(test_glu_bwd),
+        cmocka_unit_test(test_rope),      cmocka_unit_test(test_small_ones),
+        cmocka_unit_test(test_dropout),   cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_embedding), cmocka_unit_test(test_threads_same_bits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

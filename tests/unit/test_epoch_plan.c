@@ -102,6 +102,76 @@ static void packs(void **state)
     nbi_epoch_free(&e);
 }
 
+/* What LengthGroupedSampler does with the same shuffled order. */
+static void by_length(void **state)
+{
+    (void)state;
+    enum { ROWS = 731, BATCH = 3 };
+    nb_error err = {0};
+    static int lengths[ROWS];
+    static nb_example rows[ROWS];
+    for (int i = 0; i < ROWS; i++)
+        lengths[i] = 1 + i * 7919 % 97 + (i == 700 ? 5000 : 0);
+    nb_dataset d = rows_of(rows, ROWS, lengths);
+    nb_order order = {.seed = 4, .shuffle = true};
+    nbi_batching plain = {.data = &d, .order = &order, .batch = BATCH, .accumulation = 1},
+                 b = plain;
+    b.by_length = true;
+    const size_t step = BATCH * 50; /* 731 / 12 = 60 > 50 */
+    nbi_epoch e = {0}, p = {0}, again = {0};
+    for (uint32_t epoch = 0; epoch < 3; epoch++) {
+        NBT_OK(nbi_epoch_make(&p, &plain, epoch, &err));
+        NBT_OK(nbi_epoch_make(&e, &b, epoch, &err));
+        NBT_OK(nbi_epoch_make(&again, &b, epoch, &err));
+        assert_int_equal(e.n_rows, ROWS);
+        assert_int_equal(e.n_batches, p.n_batches);
+        assert_memory_equal(e.rows, again.rows, ROWS * sizeof(uint32_t));
+        assert_int_equal(e.rows[0], 700);
+        size_t home = 0; /* the run that the longest row came from */
+        while (p.rows[home] != 700)
+            home++;
+        e.rows[0] = e.rows[home / step * step];
+        e.rows[home / step * step] = 700;
+        for (size_t i = 0; i < ROWS; i += step) {
+            const size_t n = ROWS - i < step ? ROWS - i : step;
+            size_t at[ROWS];
+            for (size_t j = 0; j < n; j++) {
+                at[j] = 0;
+                while (at[j] < n && p.rows[i + at[j]] != e.rows[i + j])
+                    at[j]++;
+                assert_true(at[j] < n); /* of the same run */
+                if (j > 0) {
+                    const int64_t x = d.rows[e.rows[i + j - 1]].n, y = d.rows[e.rows[i + j]].n;
+                    assert_true(x > y || (x == y && at[j - 1] < at[j]));
+                }
+            }
+        }
+    }
+    assert_int_equal(total(&b, 2, 0), total(&plain, 2, 0));
+    nbi_longest longest;
+    NBT_OK(nbi_find_longest(&b, 2, 0, &longest, &err));
+    int64_t most = 0;
+    for (uint32_t epoch = 0; epoch < 2; epoch++) {
+        NBT_OK(nbi_epoch_make(&e, &b, epoch, &err));
+        for (size_t i = 0; i < e.n_batches; i++) {
+            int64_t n = 0;
+            for (size_t j = e.starts.v[i]; j < e.starts.v[i + 1]; j++)
+                n += d.rows[e.rows[j]].n;
+            most = n > most ? n : most;
+        }
+    }
+    assert_int_equal(longest.tokens, most);
+    nbi_epoch_free(&e);
+    nbi_epoch_free(&p);
+    nbi_epoch_free(&again);
+    /* few rows: one batch a run */
+    d.n = 5;
+    NBT_OK(nbi_epoch_make(&e, &b, 0, &err));
+    assert_int_equal(e.n_rows, 5);
+    assert_true(d.rows[e.rows[0]].n >= d.rows[e.rows[4]].n);
+    nbi_epoch_free(&e);
+}
+
 static int64_t tokens_of(const nbi_epoch *e, const nb_dataset *d, size_t batch)
 {
     int64_t n = 0;
@@ -219,7 +289,8 @@ static void any_batching(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(updates), cmocka_unit_test(every_row_once), cmocka_unit_test(packs),
+        cmocka_unit_test(updates), cmocka_unit_test(every_row_once),
+        cmocka_unit_test(packs),   cmocka_unit_test(by_length),
         cmocka_unit_test(budgets), cmocka_unit_test(any_batching),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -142,9 +142,9 @@ static void test_tutorial(void **state)
     assert_int_equal(r->data_config.format, NB_DATA_INSTRUCTION);
     assert_int_equal(r->compute,
                      nb_cpu_bf16_fast(nb_cpu_best_flags()) ? NB_COMPUTE_BF16 : NB_COMPUTE_F32);
-    static const char *const lines[] = {
-        "trust_remote_code: no effect",           "padding: no effect",
-        "device_map: no effect", "bnb_4bit_compute_dtype asks for 16-bit", "packing: rows"};
+    static const char *const lines[] = {"trust_remote_code: no effect", "padding: no effect",
+                                        "device_map: no effect",
+                                        "bnb_4bit_compute_dtype asks for 16-bit", "packing: rows"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         if (!strstr(said.s, lines[i]))
             fail_msg("not said: %s", lines[i]);
@@ -197,8 +197,7 @@ static void test_errors(void **state)
 static void test_foreign_keys(void **state)
 {
     (void)state;
-    static const char *const refused[][2] = {{"neftune_noise_alpha", "5"},
-                                             {"early_stopping_patience", "3"},
+    static const char *const refused[][2] = {{"early_stopping_patience", "3"},
                                              {"label_smoothing_factor", "0.1"},
                                              {"assistant_only_loss", "true"},
                                              {"eval_delay", "10"}};
@@ -211,8 +210,7 @@ static void test_foreign_keys(void **state)
         {"fsdp", "full_shard auto_wrap"},
         {"ddp_timeout", "1800"},
         {"load_best_model_at_end", "true"},
-        {"gradient_checkpointing_kwargs", "{use_reentrant: false}"},
-        {"group_by_length", "true"}};
+        {"gradient_checkpointing_kwargs", "{use_reentrant: false}"}};
     nb_error err = {0};
     char part[100];
     nbi_strbuf lines = {0};
@@ -317,6 +315,8 @@ static void test_combinations(void **state)
     finish_fails("template_vars: {a: b}\n", "without template");
     finish_fails("eval_data: a\neval_rows: 3\n", "give one of them");
     finish_fails("eval_strategy: epoch\n", "no rows to evaluate");
+    finish_fails("group_by_length: true\npacking: true\n", "rows of any length");
+    finish_fails("group_by_length: true\nsample_order: o.jsonl\n", "give one of them");
     finish_fails("lr_scheduler_type: quadratic\n", "cosine");
     finish_fails("optim: sophia\n", "adamw_torch");
     finish_fails("max_steps: 0\n", "trains nothing");

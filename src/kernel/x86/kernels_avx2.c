@@ -8,6 +8,7 @@
 #include "kernel/attention_bwd_tmpl.h"
 #include "kernel/rowwise_tmpl.h"
 #include "kernel/dropout_tmpl.h"
+#include "kernel/noise_tmpl.h"
 #include "kernel/loss_tmpl.h"
 #include "kernel/optim_tmpl.h"
 #include "kernel/adafactor_tmpl.h"

@@ -22,6 +22,7 @@
     X(attention)                                                                                   \
     X(attention_bwd)                                                                               \
     X(cross_entropy)                                                                               \
+    X(noise)                                                                                       \
     X(adamw)                                                                                       \
     X(sgd)                                                                                         \
     X(lion)                                                                                        \

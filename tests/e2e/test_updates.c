@@ -185,10 +185,56 @@ static void noise_and_groups(void **state)
     nbi_free(out);
 }
 
+/* A run that goes on from its third step ends as the one that was never stopped. */
+static void check_resume(const world *w, const char *name, const nbt_setting *more)
+{
+    nb_error err = {0};
+    char *out = place(w, name), *from = nbt_join(out, "checkpoint-3"), whole[65], again[65];
+    nbt_setting s[16] = {{"max_steps", "7"}, {"save_steps", "3"}};
+    int n = 2;
+    for (; more->key; more++)
+        s[n++] = *more;
+    NBT_OK(train(w, out, s, NULL, NULL, &err));
+    adapter_hash(out, whole);
+    s[n] = (nbt_setting){"resume_from_checkpoint", from};
+    s[n + 1] = (nbt_setting){"threads", "2"};
+    NBT_OK(train(w, out, s, NULL, NULL, &err));
+    adapter_hash(out, again);
+    if (strcmp(whole, again) != 0)
+        fail_msg("%s: resumed to another result", name);
+    nbi_free(from);
+    nbi_free(out);
+}
+
+static void resumes(void **state)
+{
+    const world *w = *state;
+    check_resume(w, "r_sgd", SET({"optim", "sgd"}));
+    check_resume(w, "r_momentum",
+                 SET({"optim", "sgd"}, {"optim_args", "momentum=0.9,nesterov=true"}));
+    check_resume(w, "r_adam", SET({"optim", "adam"}, {"weight_decay", "0.1"}));
+    check_resume(w, "r_lion", SET({"optim", "paged_lion_32bit"}, {"learning_rate", "0.001"}));
+    check_resume(w, "r_lion8",
+                 SET({"optim", "lion_8bit"}, {"learning_rate", "0.001"}, {"lora_r", "128"}));
+    check_resume(w, "r_factor", SET({"optim", "adafactor"}, {"optim_args", "beta1=0.9"}));
+    check_resume(
+        w, "r_relative",
+        SET({"optim", "adafactor"}, {"optim_args", "relative_step=true,warmup_init=true"}));
+    check_resume(w, "r_plateau",
+                 SET({"lr_scheduler_type", "reduce_lr_on_plateau"},
+                     {"lr_scheduler_kwargs", "{patience: 0, factor: 0.5, threshold: 1e6, "
+                                             "threshold_mode: abs}"},
+                     {"eval_data", w->eval}, {"eval_strategy", "steps"}, {"eval_steps", "1"}));
+    check_resume(w, "r_noise",
+                 SET({"neftune_noise_alpha", "5"}, {"group_by_length", "true"},
+                     {"loraplus_lr_ratio", "4"}, {"lr_scheduler_type", "cosine_with_restarts"},
+                     {"lr_scheduler_kwargs", "{num_cycles: 2}"}));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_optimizer), cmocka_unit_test(schedules_in_runs),
-        cmocka_unit_test(loraplus), cmocka_unit_test(noise_and_groups)};
+        cmocka_unit_test(loraplus), cmocka_unit_test(noise_and_groups), cmocka_unit_test(resumes)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

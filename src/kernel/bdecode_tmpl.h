@@ -102,12 +102,51 @@ NBI_OUTLINE void decode_forward(const nb_qtensor *w, int64_t row, int64_t rows, 
     }
 }
 
-/* Scales of rows row..row+rows-1 in the 16 blocks from block b0 of each row on: out[rows][16]. */
-NBI_OUTLINE void scale_rows(const nb_qtensor *w, int64_t row, int64_t rows, int64_t b0, float *out)
+/* Scales of rows row..row+rows-1 in the `width` blocks (1, 2, 4, 8 or 16) from block b0 of each row
+ * on: out[rows][width], room for whole vectors. Blocks beyond the row are anything. */
+NBI_OUTLINE void scale_rows(const nb_qtensor *w, int64_t row, int64_t rows, int64_t b0,
+                            int64_t width, float *out)
 {
-    const int64_t per_row = w->k >> log2_i64(w->block), n = min_i64(SIDE, per_row - b0);
-    for (int64_t r = 0; r < rows; r++)
-        _mm512_store_ps(out + r * SIDE, scales16(w, (row + r) * per_row + b0, n));
+    const int64_t per_row = w->k >> log2_i64(w->block), n = min_i64(width, per_row - b0);
+    const int shift = log2_i64(width), per = SIDE >> shift;
+    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i from_first =
+        _mm512_add_epi32(_mm512_mullo_epi32(_mm512_srli_epi32(lane, (unsigned)shift),
+                                            _mm512_set1_epi32((int)per_row)),
+                         _mm512_and_si512(lane, _mm512_set1_epi32((int)width - 1)));
+    for (int64_t r = 0; r < rows; r += per, out += SIDE) {
+        const int64_t first = (row + r) * per_row + b0;
+        const int here = (int)min_i64(per, rows - r);
+        float sizes[SIDE] = {0};
+        uint8_t codes[SIDE] = {0};
+        for (int i = 0; i < here; i++) {
+            const int64_t b = first + i * per_row;
+            if (w->absmax)
+                memcpy(sizes + i * width, w->absmax + b, (size_t)n * sizeof(float));
+            else if (n == 4) /* the usual width: no call */
+                memcpy(codes + i * width, w->absmax_codes + b, 4);
+            else
+                memcpy(codes + i * width, w->absmax_codes + b, (size_t)n);
+        }
+        if (w->absmax) {
+            _mm512_store_ps(out, _mm512_loadu_ps(sizes));
+            continue;
+        }
+        const __mmask16 m = first16(here * width);
+        const __m512i code = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)codes));
+        const __m512i place = _mm512_srli_epi32(
+            _mm512_add_epi32(from_first, _mm512_set1_epi32((int)(first & (w->nested_block - 1)))),
+            (unsigned)log2_i64(w->nested_block));
+        const int64_t end = (w->n * per_row - 1) >> log2_i64(w->nested_block);
+        const float *nested = w->nested_absmax + (first >> log2_i64(w->nested_block));
+        const __m512i most =
+            _mm512_set1_epi32((int)min_i64(end - (first >> log2_i64(w->nested_block)), INT32_MAX));
+        const __m512 size = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m,
+                                                     _mm512_min_epi32(place, most), nested, 4);
+        const __m512 value = _mm512_i32gather_ps(code, w->nested_book, 4);
+        _mm512_store_ps(
+            out, _mm512_add_ps(_mm512_mul_ps(value, size), _mm512_set1_ps(w->nested_offset)));
+    }
 }
 
 /* 16 columns of two rows: words of both nibbles in turn choose from a table of both rows. */
@@ -132,16 +171,16 @@ NBI_INLINE __m512i lookup_pair(const unsigned char *p, const unsigned char *q, _
 }
 
 /* The other orientation: the inner index runs over rows of the weight. Rows row..row+n-1 (at most
- * 32; zeros behind), `cols` columns (32 or 64, within one block) from col on. scales[16 * i]: of
+ * 32; zeros behind), `cols` columns (32 or 64, within one block) from col on. scales[step * i]: of
  * row + i. Squares of 16 columns stand SQUARE_BYTES apart, those of columns 32.. at `next`. */
 NBI_INLINE void decode_backward(const nb_qtensor *w, int64_t row, int64_t n, int64_t col,
-                                const int cols, const float *scales, unsigned char *dst,
-                                unsigned char *next)
+                                const int cols, const float *scales, int64_t step,
+                                unsigned char *dst, unsigned char *next)
 {
     const __m512 book = _mm512_loadu_ps(w->book);
     const int64_t bytes = w->k / 2;
     const unsigned char *codes = (const unsigned char *)w->data + (row * w->k + col) / 2;
-    for (int64_t i = 0; i < CHUNK; i += 2, codes += 2 * bytes, scales += 2 * SIDE) {
+    for (int64_t i = 0; i < CHUNK; i += 2, codes += 2 * bytes, scales += 2 * step) {
         if (i >= n) {
             for (int g = 0; g < cols / SIDE; g++)
                 _mm512_store_si512((g < 2 ? dst : next) + (g % 2) * SQUARE_BYTES +
@@ -151,7 +190,7 @@ NBI_INLINE void decode_backward(const nb_qtensor *w, int64_t row, int64_t n, int
         }
         const bool both = i + 1 < n;
         const __m512 s0 = _mm512_set1_ps(scales[0]);
-        const __m512 s1 = both ? _mm512_set1_ps(scales[SIDE]) : _mm512_setzero_ps();
+        const __m512 s1 = both ? _mm512_set1_ps(scales[step]) : _mm512_setzero_ps();
         const __m512i table = round2(_mm512_mul_ps(book, s1), _mm512_mul_ps(book, s0));
         const unsigned char *second = both ? codes + bytes : codes;
 #pragma GCC unroll 4

@@ -15,23 +15,22 @@
 
 #include <assert.h>
 #include "kernel/bdecode_tmpl.h"
-#include "kernel/bfetch_tmpl.h"
 #include "kernel/variants.h"
 
-/* Inner indices of one partial sum (part of the result, so it depends on nothing else): a strip of
- * that many stays in the first cache. Inner indices of which decoded strips stand in scratch,
- * columns of these, rows between two packings of the left operand, rows that use a strip while it
- * is near. */
-enum { KB = 512, KS = 2560, COLS = 32, NB = 256, MS = 2048, NEAR_ROWS = 512 };
+/* The most inner indices of one partial sum (how many depends on the length of the inner dimension
+ * alone): a strip of that many stays in the first cache. Inner indices of which decoded strips
+ * stand in scratch, columns of these, rows between two packings of the left operand, rows that use
+ * a strip while it is near. */
+enum { KB = 576, KS = 2560, COLS = 32, NB = 256, MS = 2048, NEAR_ROWS = 512 };
 enum { STRIP_BYTES = COLS * 2, UNIT_BYTES = UNIT * 2, BLOCK_FLOATS = UNIT * COLS };
 
 typedef struct layout {
-    unsigned char *strips;        /* [NB / COLS][KS / CHUNK][STRIP_BYTES * CHUNK] */
-    unsigned char *unit;          /* a unit's inner block, where threads pack their own */
-    float *sums;                  /* [units][strips][BLOCK_FLOATS] */
-    float *parts;                 /* [2][BLOCK_FLOATS]: partial sums of the latest two blocks */
-    float *scales;                /* forward [KB / CHUNK + 1][16], backward [KS][16] */
-    int64_t scale_k, scale_block; /* where the scales begin, backward */
+    unsigned char *strips; /* [NB / COLS][KS / CHUNK][STRIP_BYTES * CHUNK] */
+    unsigned char *unit;   /* a unit's inner block, where threads pack their own */
+    float *sums;           /* [units][strips][BLOCK_FLOATS] */
+    float *parts;          /* [2][BLOCK_FLOATS]: partial sums of the latest two blocks */
+    float *scales;         /* forward [KB / CHUNK + 1][16], backward [KS][scale_step] */
+    int64_t scale_k, scale_block, scale_step; /* backward: where the scales begin, of a row */
 } layout;
 
 enum {
@@ -58,6 +57,7 @@ typedef struct product {
     bool fast;     /* b's codes can be decoded square by square */
     bool own_a;    /* each thread packs the units it needs */
     int64_t inner; /* k and the ranks, each rounded up to whole chunks */
+    int64_t kb;    /* inner indices of a partial sum, whole chunks */
 } product;
 
 /* One unit and strip: where its sums so far stand and where they belong in y. */
@@ -67,10 +67,27 @@ typedef struct block {
     int64_t r0, rows, c0, cols;
 } block;
 
+/* A unit of whole chunks of rows in bf16, read in the order in which they stand in memory. */
+static void copy_unit(const source *s, int64_t r0, int64_t rows, int64_t k0, int64_t n,
+                      unsigned char *dst)
+{
+    for (int64_t r = 0; r < UNIT; r++) {
+        const char *row = r < rows ? at(s, r0 + r, k0) : NULL;
+        for (int64_t c = 0; c < n / CHUNK; c++)
+            _mm512_store_si512(dst + (c * UNIT + r) * LINE_BYTES,
+                               row ? _mm512_loadu_si512(row + c * LINE_BYTES)
+                                   : _mm512_setzero_si512());
+    }
+}
+
 /* [k0, k0 + n) of the inner dimension, what of it belongs to the operands themselves first. */
 static void pack_unit(const product *g, int64_t r0, int64_t rows, int64_t k0, int64_t n,
                       unsigned char *dst)
 {
+    if (k0 + n <= g->k && g->a.dtype == NB_DT_BF16 && g->a.cs == 1) {
+        copy_unit(&g->a, r0, rows, k0, n, dst);
+        return;
+    }
     for (int64_t k = k0; k < k0 + n; k += CHUNK, dst += UNIT * LINE_BYTES) {
         source s = g->a;
         int64_t from = k, length = g->k;
@@ -133,11 +150,12 @@ static void pack_own(const product *g, int64_t c0, int64_t cols, int64_t k0, int
                            STRIP_BYTES * CHUNK);
         } else if (g->fast) {
             const int64_t column = (c0 >> log2_i64(g->b.w->block)) - l->scale_block;
-            const float *scales = l->scales + (k0 - l->scale_k) * SIDE + column;
+            const float *scales = l->scales + (k0 - l->scale_k) * l->scale_step + column;
             for (int64_t i = 0; i < chunks && c == 0; i++)
                 decode_backward(g->b.w, g->b.row0 + k0 + i * CHUNK,
                                 min_i64(CHUNK, g->k - k0 - i * CHUNK), c0, COLS,
-                                scales + i * CHUNK * SIDE, dst + i * STRIP_BYTES * CHUNK, NULL);
+                                scales + i * CHUNK * l->scale_step, l->scale_step,
+                                dst + i * STRIP_BYTES * CHUNK, NULL);
         } else {
             for (int64_t i = 0; i < chunks; i++) {
                 const int64_t k = k0 + i * CHUNK, left = min_i64(CHUNK, g->k - k);
@@ -262,11 +280,12 @@ static void multiply(const product *g, const unsigned char *a, const unsigned ch
 static void tile_begin(void);
 static void tile_end(void);
 
-/* The inner dimension in equal cuts of at most `most`, multiples of KB. */
-static int64_t even_cut(int64_t n, int64_t most)
+/* Inner indices of which strips stand in scratch: whole partial sums, all parts about as long. */
+static int64_t strip_length(const product *g)
 {
-    const int64_t parts = (n + most - 1) / most;
-    return round_up((n + parts - 1) / parts, KB);
+    const int64_t sums = (g->inner + g->kb - 1) / g->kb, most = KS / g->kb;
+    const int64_t parts = (sums + most - 1) / most;
+    return (sums + parts - 1) / parts * g->kb;
 }
 
 /* Where the packed left operand has units u.. of inner block [k0, k0 + n). */
@@ -294,24 +313,7 @@ typedef struct work {
 
 static unsigned char *strip_at(const work *w, int64_t s, int64_t in_ks)
 {
-    return w->l.strips + (w->keep ? s * even_cut(w->g->inner, KS) + in_ks : 0) * STRIP_BYTES;
-}
-
-/* What the strip after s is packed from; a line may hold several strips' share of a row. */
-static fetch next_strip(const work *w, int64_t s, int64_t k, int64_t kn)
-{
-    const product *g = w->g;
-    int64_t c = w->j + (s + 1) * COLS;
-    if (s + 1 >= w->strips) {
-        c = w->j;
-        k += kn;
-        if (k >= g->k) {
-            c += w->jn;
-            k = 0;
-        }
-    }
-    const int64_t cols = min_i64(COLS, w->p->n1 - c), n = min_i64(KB, g->k - k);
-    return cols > 0 && n > 0 ? fetch_source(&g->b, c, cols, k, n) : (fetch){0};
+    return w->l.strips + (w->keep ? s * strip_length(w->g) + in_ks : 0) * STRIP_BYTES;
 }
 
 static errands make_errands(const product *g, const block *now, const block *before)
@@ -328,11 +330,10 @@ static errands make_errands(const product *g, const block *now, const block *bef
 
 /* Units u..last-1 with strip s, inner indices [k, k + kn). */
 static void multiply_units(work *w, int64_t u, int64_t last, int64_t s, int64_t k, int64_t kn,
-                           const unsigned char *b, fetch *then)
+                           const unsigned char *b)
 {
     const product *g = w->g;
     const region *p = w->p;
-    const int64_t lines = (then->left + last - u - 1) / (last - u);
     for (; u < last; u++) {
         const unsigned char *a = g->own_a ? w->l.unit : unit_at(g, p->units, u, k, kn);
         const block now = {.part = w->l.parts + (w->before.part == w->l.parts ? BLOCK_FLOATS : 0),
@@ -344,7 +345,6 @@ static void multiply_units(work *w, int64_t u, int64_t last, int64_t s, int64_t 
                            .c0 = w->j + s * COLS,
                            .cols = min_i64(COLS, w->jn - s * COLS)};
         const errands beside = make_errands(g, &now, &w->before);
-        fetch_lines(then, lines);
         multiply(g, a, b, kn / CHUNK, &now, &beside);
         w->before = now;
     }
@@ -357,8 +357,8 @@ static void multiply_columns(work *w, int64_t ks0, int64_t ksn)
     const region *p = w->p;
     for (int64_t u = p->u0; u < p->u1; u += w->near) {
         const int64_t last = min_i64(p->u1, u + w->near);
-        for (int64_t k = ks0; k < ks0 + ksn; k += KB) {
-            const int64_t kn = min_i64(KB, ks0 + ksn - k);
+        for (int64_t k = ks0; k < ks0 + ksn; k += g->kb) {
+            const int64_t kn = min_i64(g->kb, ks0 + ksn - k);
             if (g->own_a)
                 pack_unit(g, p->m0 + u * UNIT, min_i64(UNIT, p->rows - u * UNIT), k, kn, w->l.unit);
             for (int64_t s = 0; s < w->strips; s++) {
@@ -366,11 +366,22 @@ static void multiply_columns(work *w, int64_t ks0, int64_t ksn)
                 if (u == p->u0)
                     pack_strip(g, w->j + s * COLS, min_i64(COLS, w->jn - s * COLS), k, kn, &w->l,
                                b);
-                fetch then = u == p->u0 ? next_strip(w, s, k, kn) : (fetch){0};
-                multiply_units(w, u, last, s, k, kn, b, &then);
+                multiply_units(w, u, last, s, k, kn, b);
             }
         }
     }
+}
+
+/* Backward: scales of inner indices [k, k + n) for the columns at hand. */
+static void scale_strips(work *w, int64_t k, int64_t n)
+{
+    const source *b = &w->g->b;
+    const int shift = log2_i64(b->w->block);
+    const int64_t first = w->j >> shift, blocks = ((w->j + w->jn - 1) >> shift) - first + 1;
+    w->l.scale_k = k;
+    w->l.scale_block = first;
+    w->l.scale_step = blocks > 8 ? 16 : blocks > 4 ? 8 : blocks > 2 ? 4 : blocks;
+    scale_rows(b->w, b->row0 + k, n, first, w->l.scale_step, w->l.scales);
 }
 
 static void multiply_part(const product *g, const region *p, unsigned char *scratch)
@@ -383,7 +394,7 @@ static void multiply_part(const product *g, const region *p, unsigned char *scra
                     .sums = (float *)(void *)(scratch + AT_SUMS),
                     .scales = (float *)(void *)(scratch + AT_SCALES)},
               .near = g->own_a ? 1 : NEAR_ROWS / UNIT};
-    const int64_t ks = even_cut(g->inner, KS);
+    const int64_t ks = strip_length(g);
     w.keep = p->u1 - p->u0 > w.near;
     tile_begin();
     for (w.j = p->n0; w.j < p->n1; w.j += NB) {
@@ -391,12 +402,8 @@ static void multiply_part(const product *g, const region *p, unsigned char *scra
         w.strips = (w.jn + COLS - 1) / COLS;
         for (int64_t k = 0; k < g->inner; k += ks) {
             const int64_t kn = min_i64(ks, g->inner - k);
-            if (g->fast && g->b.swap && k < g->k) {
-                w.l.scale_k = k;
-                w.l.scale_block = w.j >> log2_i64(g->b.w->block);
-                scale_rows(g->b.w, g->b.row0 + k, min_i64(kn, g->k - k), w.l.scale_block,
-                           w.l.scales);
-            }
+            if (g->fast && g->b.swap && k < g->k)
+                scale_strips(&w, k, min_i64(kn, g->k - k));
             multiply_columns(&w, k, kn);
         }
     }
@@ -440,8 +447,8 @@ static void pack_units(const product *g, const region *p, int t, int threads)
 {
     int64_t from, to;
     cut(p->units, 1, t, threads, &from, &to);
-    for (int64_t k = 0; k < g->inner; k += KB) {
-        const int64_t kn = min_i64(KB, g->inner - k);
+    for (int64_t k = 0; k < g->inner; k += g->kb) {
+        const int64_t kn = min_i64(g->kb, g->inner - k);
         for (int64_t u = from; u < to; u++)
             pack_unit(g, p->m0 + u * UNIT, min_i64(UNIT, p->rows - u * UNIT), k, kn,
                       unit_at(g, p->units, u, k, kn));
@@ -488,6 +495,8 @@ static void run_product(product *g)
         clear_rows(g);
         return;
     }
+    const int64_t sums = (g->inner + KB - 1) / KB;
+    g->kb = round_up((g->inner + sums - 1) / sums, CHUNK);
     const int threads = nb_queue_threads(g->q, g->m * g->n / 8 * g->inner / 64);
     g->fast = g->b.w && decodes_fast(g->b.w);
     g->own_a = g->n <= 2 * COLS && g->inner <= KS;

@@ -5,6 +5,17 @@
 #include <math.h>
 #include <stdio.h>
 
+/* Evaluations beside the training loss, by the log: when that is lost, so is the table. */
+static void print_table(const nb_train_result *result)
+{
+    const char *dir = result->output_dir;
+    char *text = NULL;
+    nb_error err;
+    if (nb_report_runs(&dir, 1, NB_REPORT_ENDS, 80, &text, &err) == NB_OK)
+        fputs(text, stdout);
+    nb_free(text);
+}
+
 static nb_status run(const cli_args *a, nb_error *err)
 {
     nb_recipe *r = NULL;
@@ -20,6 +31,7 @@ static nb_status run(const cli_args *a, nb_error *err)
     }
     cli_progress_end(&progress);
     if (st == NB_OK) {
+        print_table(&result);
         printf("done: %lld steps, loss %.4f -> %.4f", (long long)result.steps, result.first_loss,
                result.last_loss);
         if (!isnan(result.eval_loss_before) && !isnan(result.eval_loss_after))

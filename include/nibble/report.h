@@ -17,6 +17,8 @@ extern "C" {
 typedef enum nb_report_form {
     NB_REPORT_TABLE, /* figures, curves of block characters (UTF-8), settings that differ */
     NB_REPORT_ASCII, /* the same without any character beyond ASCII */
+    NB_REPORT_ENDS,  /* what stands at the end of a training: a table of step, epoch, training loss
+                      * and evaluation losses, at most 40 rows; ASCII, "" without evaluations */
     NB_REPORT_JSON,  /* one object on one line, ASCII */
     NB_REPORT_HTML   /* one self-contained page */
 } nb_report_form;

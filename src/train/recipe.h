@@ -81,6 +81,7 @@ struct nb_recipe {
     nb_dtype save_dtype;     /* of full models; adapters are f32 */
     bool tensorboard;        /* report_to */
     bool report_html;
+    const char *on_event; /* command for /bin/sh; NULL: none */
 
     struct nb_recipe_note *notes; /* lines to be said once: keys without effect */
     bool said;

@@ -245,5 +245,7 @@ const nbi_key nbi_keys[] = {
     CHOICE("report_to", "run", tensorboard, reports, "tensorboard|none", "tensorboard", NULL,
            "event files for TensorBoard in output_dir/runs"),
     BOOL("report_html", "run", report_html, "true", "keep the page output_dir/report.html"),
+    TEXT("on_event", "run", on_event, "COMMAND",
+         "run by sh at start, eval, save, end and error, with a JSON object as its input"),
 };
 const size_t nbi_keys_n = sizeof nbi_keys / sizeof *nbi_keys;

@@ -107,12 +107,6 @@ static nb_status smooth(nbi_chart *c, nb_error *err)
     return NB_OK;
 }
 
-static bool is_eval_loss(const char *name)
-{
-    const size_t n = strlen(name);
-    return strncmp(name, "eval_", 5) == 0 && n >= 9 && strcmp(name + n - 5, "_loss") == 0;
-}
-
 /* Training and every evaluation set in one picture. */
 static nb_status loss_chart(nbi_strbuf *b, const nbi_run_record *r, nb_error *err)
 {
@@ -123,7 +117,7 @@ static nb_status loss_chart(nbi_strbuf *b, const nbi_run_record *r, nb_error *er
     if (st == NB_OK)
         st = smooth(&c, err);
     for (size_t i = 0, colour = 2; st == NB_OK && i < h->names.n; i++)
-        if (is_eval_loss(h->names.v[i])) {
+        if (nbi_is_eval_loss(h->names.v[i])) {
             const char *name = h->names.v[i];
             st = add_curve(&c, r, name, strcmp(name, "eval_loss") == 0 ? "evaluation" : name,
                            (int)(colour++ - 1) % 8 + 1, true, err);

@@ -80,14 +80,14 @@ static void plan_part(nbi_strbuf *b, const nbi_run_record *r, const nbi_run_summ
 
 /* ---- evaluations ---- */
 
-static void evaluation_row(nbi_strbuf *b, const nbi_history *h, const nbi_entry *e, double loss,
-                           bool best)
+static void evaluation_row(nbi_strbuf *b, const nbi_history *h, const nbi_entry *e,
+                           const char *name, double loss, bool best)
 {
     nbi_strbuf_printf(b, "<tr%s><td class=\"num\">%lld</td>", best ? " class=\"best\"" : "",
                       (long long)e->step);
     number_cell(b, e->epoch, 4);
     number_cell(b, loss, 5);
-    number_cell(b, nbi_history_value(h, e, "eval_loss"), 5);
+    number_cell(b, nbi_history_value(h, e, name), 5);
     number_cell(b, nbi_history_value(h, e, "eval_perplexity"), 5);
     const double hits = nbi_history_value(h, e, "eval_token_accuracy");
     nbi_strbuf_puts(b, "<td class=\"num\">");
@@ -96,13 +96,20 @@ static void evaluation_row(nbi_strbuf *b, const nbi_history *h, const nbi_entry 
     nbi_strbuf_puts(b, "</td></tr>\n");
 }
 
+/* Evaluations of the first set; the others are in the chart. */
+static bool is_shown(const nbi_history *h, const nbi_entry *e, const nbi_run_summary *s)
+{
+    return e->kind == NBI_ENTRY_EVAL && s->eval_name &&
+           !isnan(nbi_history_value(h, e, s->eval_name));
+}
+
 static void evaluations(nbi_strbuf *b, const nbi_run_record *r, const nbi_run_summary *s)
 {
     const nbi_history *h = r->history;
     double loss = NAN;
     size_t n = 0, at = 0;
     for (size_t i = 0; i < h->entries.n; i++)
-        n += h->entries.v[i].kind == NBI_ENTRY_EVAL;
+        n += is_shown(h, &h->entries.v[i], s);
     if (n == 0)
         return;
     const size_t every = (n + EVALUATIONS_SHOWN - 1) / EVALUATIONS_SHOWN;
@@ -118,11 +125,11 @@ static void evaluations(nbi_strbuf *b, const nbi_run_record *r, const nbi_run_su
         const nbi_entry *e = &h->entries.v[i];
         if (e->kind == NBI_ENTRY_TRAIN)
             loss = nbi_history_value(h, e, "loss");
-        if (e->kind != NBI_ENTRY_EVAL)
+        if (!is_shown(h, e, s))
             continue;
         const bool best = e->step == s->eval_best_step;
         if (at % every == 0 || best || at + 1 == n)
-            evaluation_row(b, h, e, loss, best);
+            evaluation_row(b, h, e, s->eval_name, loss, best);
         at++;
     }
     nbi_strbuf_puts(b, "</table></div>\n");
@@ -214,12 +221,45 @@ static void samples(nbi_strbuf *b, const nbi_run_record *r)
 
 /* ---- data, machine, settings ---- */
 
-static void data_part(nbi_strbuf *b, const nbi_run_record *r)
+static void data_row(nbi_strbuf *b, const char *what, const nbi_json *d)
 {
-    static const char *const sets[][2] = {{"data", "training"}, {"eval_data", "evaluation"}};
     static const char *const counts[] = {"rows", "dropped_rows", "truncated_rows", "tokens",
                                          "trained_tokens"};
     char x[32];
+    nbi_strbuf path = {0}, hash = {0};
+    nbi_run_show_value(nbi_json_get(d, "path"), &path);
+    nbi_run_show_value(nbi_json_get(d, "sha256"), &hash);
+    nbi_strbuf_puts(b, "<tr><th>");
+    nbi_html_str(b, what);
+    nbi_strbuf_puts(b, "</th>");
+    cell(b, nbi_strbuf_str(&path));
+    for (size_t j = 0; j < sizeof counts / sizeof *counts; j++) {
+        int64_t v;
+        const bool known = nbi_json_to_i64(nbi_json_get(d, counts[j]), &v);
+        nbi_strbuf_printf(b, "<td class=\"num\">%s</td>", known ? nbi_format_grouped(v, x) : "");
+    }
+    nbi_strbuf_puts(b, "<td>");
+    nbi_html_text(b, nbi_strbuf_str(&hash), hash.n < 12 ? hash.n : 12);
+    nbi_strbuf_puts(b, "</td></tr>\n");
+    nbi_strbuf_free(&path);
+    nbi_strbuf_free(&hash);
+}
+
+/* One set, or a map of sets by name. */
+static void data_rows(nbi_strbuf *b, const char *what, const nbi_json *d)
+{
+    if (!d || d->type != NBI_JT_OBJECT)
+        return;
+    if (nbi_json_get(d, "rows")) {
+        data_row(b, what, d);
+        return;
+    }
+    for (const nbi_json *e = d->first; e; e = e->next)
+        data_row(b, e->key, e);
+}
+
+static void data_part(nbi_strbuf *b, const nbi_run_record *r)
+{
     if (!nbi_json_get(r->header, "data"))
         return;
     nbi_html_heading(b, "data", "Data");
@@ -227,27 +267,8 @@ static void data_part(nbi_strbuf *b, const nbi_run_record *r)
                        "class=\"num\">rows</th><th class=\"num\">dropped</th><th class=\"num\">cut"
                        "</th><th class=\"num\">tokens</th><th class=\"num\">trained on</th>"
                        "<th>SHA-256</th></tr>\n");
-    for (size_t i = 0; i < 2; i++) {
-        const nbi_json *d = nbi_json_get(r->header, sets[i][0]);
-        if (!d || d->type != NBI_JT_OBJECT)
-            continue;
-        nbi_strbuf path = {0}, hash = {0};
-        nbi_run_show_value(nbi_json_get(d, "path"), &path);
-        nbi_run_show_value(nbi_json_get(d, "sha256"), &hash);
-        nbi_strbuf_printf(b, "<tr><th>%s</th>", sets[i][1]);
-        cell(b, nbi_strbuf_str(&path));
-        for (size_t j = 0; j < sizeof counts / sizeof *counts; j++) {
-            int64_t v;
-            const bool known = nbi_json_to_i64(nbi_json_get(d, counts[j]), &v);
-            nbi_strbuf_printf(b, "<td class=\"num\">%s</td>",
-                              known ? nbi_format_grouped(v, x) : "");
-        }
-        nbi_strbuf_puts(b, "<td>");
-        nbi_html_text(b, nbi_strbuf_str(&hash), hash.n < 12 ? hash.n : 12);
-        nbi_strbuf_puts(b, "</td></tr>\n");
-        nbi_strbuf_free(&path);
-        nbi_strbuf_free(&hash);
-    }
+    data_rows(b, "training", nbi_json_get(r->header, "data"));
+    data_rows(b, "evaluation", nbi_json_get(r->header, "eval_data"));
     nbi_strbuf_puts(b, "</table></div>\n");
 }
 

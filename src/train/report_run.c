@@ -17,6 +17,9 @@ static nb_status render(const nbi_run_record *r, size_t n, nb_report_form form, 
     case NB_REPORT_JSON:
         nbi_report_json(r, n, out);
         break;
+    case NB_REPORT_ENDS:
+        nbi_report_ends(&r[0], out);
+        break;
     case NB_REPORT_HTML:
         return nbi_report_page(r, n, out, err);
     case NB_REPORT_TABLE:
@@ -53,6 +56,10 @@ nb_status nb_report_runs(const char *const *runs, size_t n, nb_report_form form,
     nbi_strbuf out = {0};
     *text = NULL;
     nb_status st = report(runs, n, form, width, &out, err);
+    if (st == NB_OK && !out.s) /* a text in any case */
+        nbi_strbuf_puts(&out, "");
+    if (st == NB_OK)
+        st = nbi_strbuf_check(&out, err);
     if (st == NB_OK)
         *text = out.s;
     else

@@ -206,6 +206,74 @@ nb_status nbi_report_text(const nbi_run_record *runs, size_t n, bool blocks, int
     return NB_OK;
 }
 
+/* ---- the table at the end of a training ---- */
+
+enum { SETS_MAX = 4, ROWS_MAX = 40 };
+
+typedef struct ends {
+    const nbi_history *h;
+    const char *set[SETS_MAX]; /* names of losses */
+    size_t n;
+} ends;
+
+/* The losses of the sets at this step, which are entries of their own; true when there is one. */
+static bool losses_at(const ends *t, size_t *entry, double v[SETS_MAX])
+{
+    const nbi_history *h = t->h;
+    const int64_t step = h->entries.v[*entry].step;
+    bool any = false;
+    for (size_t j = 0; j < SETS_MAX; j++)
+        v[j] = NAN;
+    for (; *entry < h->entries.n && h->entries.v[*entry].step == step; ++*entry)
+        for (size_t j = 0; j < t->n; j++) {
+            const double x = nbi_history_value(h, &h->entries.v[*entry], t->set[j]);
+            v[j] = isnan(x) ? v[j] : x;
+            any = any || !isnan(x);
+        }
+    return any;
+}
+
+static size_t walk_ends(const ends *t, size_t every, size_t last, nbi_strbuf *out)
+{
+    double loss = NAN, v[SETS_MAX];
+    size_t rows = 0;
+    for (size_t i = 0; i < t->h->entries.n;) {
+        const nbi_entry *e = &t->h->entries.v[i];
+        if (!isnan(nbi_history_value(t->h, e, "learning_rate"))) /* a logged step */
+            loss = nbi_history_value(t->h, e, "loss");
+        if (!losses_at(t, &i, v))
+            continue;
+        if (out && (rows % every == 0 || rows + 1 == last)) {
+            nbi_strbuf_printf(out, "%8lld  %7.2f", (long long)e->step, e->epoch);
+            put_number(out, 13, loss, "%.4f");
+            for (size_t j = 0; j < t->n; j++)
+                put_number(out, 15, v[j], "%.4f");
+            nbi_strbuf_putc(out, '\n');
+        }
+        rows++;
+    }
+    return rows;
+}
+
+void nbi_report_ends(const nbi_run_record *r, nbi_strbuf *out)
+{
+    ends t = {.h = r->history};
+    for (size_t i = 0; i < t.h->names.n && t.n < SETS_MAX; i++)
+        if (nbi_is_eval_loss(t.h->names.v[i]))
+            t.set[t.n++] = t.h->names.v[i];
+    const size_t rows = walk_ends(&t, 1, 0, NULL);
+    if (rows == 0)
+        return;
+    nbi_strbuf_printf(out, "%8s  %7s  %13s", "step", "epoch", "training loss");
+    for (size_t j = 0; j < t.n; j++) {
+        char clean[128];
+        nbi_fail_clean(clean, sizeof clean, t.set[j]);
+        nbi_strbuf_printf(out, "  %15s", strcmp(clean, "eval_loss") ? clean : "evaluation loss");
+    }
+    nbi_strbuf_putc(out, '\n');
+    walk_ends(&t, (rows + ROWS_MAX - 1) / ROWS_MAX, rows, out);
+}
+
 /* ---- JSON ---- */
 
 static void member(nbi_json_writer *w, const char *key, double v)

@@ -9,6 +9,8 @@
  * U+2581..U+2588, else of ASCII. n <= NBI_CURVES_MAX. */
 nb_status nbi_report_text(const nbi_run_record *runs, size_t n, bool blocks, int width,
                           nbi_strbuf *out, nb_error *err) NB_MUST_CHECK;
+/* A table of training loss and evaluation losses by evaluated step; nothing without any. */
+void nbi_report_ends(const nbi_run_record *r, nbi_strbuf *out);
 /* One object with a list `runs`, one line. */
 void nbi_report_json(const nbi_run_record *runs, size_t n, nbi_strbuf *out);
 

@@ -59,12 +59,16 @@ nb_status nbi_points_of(const nbi_run_record *r, const char *name, nbi_points *o
  * that no peak is lost; points that are not finite count as the highest. */
 void nbi_points_thin(nbi_points *p, size_t max);
 
+/* eval_loss, or the loss of a named set: eval_<name>_loss. */
+bool nbi_is_eval_loss(const char *name);
+
 /* The figures of a run; NaN or -1 where they are not known. */
 typedef struct nbi_run_summary {
     const char *state;
     int64_t steps, total_steps;
     double epoch, epochs;
     double loss_first, loss_last;
+    const char *eval_name; /* the set that the next ones are of: the first; NULL: none */
     double eval_first, eval_best, eval_last;
     int64_t eval_best_step;
     double seconds, tokens_per_second, learning_rate;

@@ -31,17 +31,31 @@ void nbi_run_show_value(const nbi_json *v, nbi_strbuf *out)
     }
 }
 
+bool nbi_is_eval_loss(const char *name)
+{
+    const size_t n = strlen(name);
+    return strncmp(name, "eval_", 5) == 0 && n >= 9 && strcmp(name + n - 5, "_loss") == 0;
+}
+
+/* The loss of the first set that was ever evaluated. */
+static double eval_loss_of(nbi_run_summary *s, const nbi_history *h, const nbi_entry *e)
+{
+    for (size_t i = e->first; !s->eval_name && i < e->first + e->n; i++)
+        if (nbi_is_eval_loss(h->numbers.v[i].name))
+            s->eval_name = h->numbers.v[i].name;
+    return s->eval_name ? nbi_history_value(h, e, s->eval_name) : NAN;
+}
+
 /* An entry of the kind told apart by the name it has. */
 static void take(nbi_run_summary *s, const nbi_history *h, const nbi_entry *e)
 {
-    const double loss = nbi_history_value(h, e, "loss"),
-                 eval = nbi_history_value(h, e, "eval_loss"),
+    const double loss = nbi_history_value(h, e, "loss"), eval = eval_loss_of(s, h, e),
                  rate = nbi_history_value(h, e, "learning_rate");
     s->steps = e->step;
     s->epoch = e->epoch;
     if (!isnan(rate) && !(s->learning_rate >= rate))
         s->learning_rate = rate;
-    if (e->kind == NBI_ENTRY_TRAIN) {
+    if (e->kind == NBI_ENTRY_TRAIN && !isnan(rate)) {
         if (isnan(s->loss_first))
             s->loss_first = loss;
         s->loss_last = loss;

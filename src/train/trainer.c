@@ -252,7 +252,7 @@ nb_status nb_train(nb_recipe *r, const nb_train_hooks *hooks, nb_train_result *r
         finish(&run);
     if (result)
         *result = run.result;
-    nbi_watch_end(run.watch, st, err);
+    nbi_watch_end(&run, st, err);
     nbi_run_close(&run);
     nbi_notes_close(&run.notes);
     return st;

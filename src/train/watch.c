@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "train/watch.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/clock.h"
@@ -8,6 +9,7 @@
 #include "base/log.h"
 #include "base/mapfile.h"
 #include "base/safefile.h"
+#include "train/event_hook.h"
 #include "train/report_page.h"
 #include "train/tensorboard.h"
 #include "train/trainer.h"
@@ -21,6 +23,7 @@ struct nbi_watch {
     const nbi_run *run;
     size_t shown; /* entries of the history */
     nbi_tensorboard *events;
+    nbi_event_hook *hook;
 
     nbi_run_record record;
     char *page;       /* path; NULL: none is wanted */
@@ -38,6 +41,53 @@ static void show_settings(const nbi_watch *w)
     if (nb_recipe_json(w->run->r, &settings, &err) == NB_OK)
         nbi_tensorboard_text(w->events, "args/text_summary", 0, settings);
     nbi_free(settings);
+}
+
+/* ---- on_event ---- */
+
+static void put_number(nbi_json_writer *w, const char *key, double v)
+{
+    if (isfinite(v))
+        nbi_jw_member_f64(w, key, v);
+}
+
+/* One object on one line; `key` and `value` may be NULL. */
+static void send_event(nbi_event_hook *hook, const nbi_run *run, const char *event, const char *key,
+                       const char *value, int code)
+{
+    nbi_strbuf b = {0};
+    nbi_json_writer w;
+    if (!hook)
+        return;
+    nbi_json_writer_init(&w, &b, 0, true);
+    nbi_jw_object(&w);
+    nbi_jw_member_str(&w, "event", event);
+    nbi_jw_member_str(&w, "output_dir", run->r->output_dir);
+    nbi_jw_member_i64(&w, "step", run->at.step);
+    nbi_jw_member_i64(&w, "total_steps", run->total);
+    nbi_jw_member_f64(&w, "epoch", run->at.epoch_done);
+    if (run->at.step > 0) {
+        put_number(&w, "loss", run->loss);
+        put_number(&w, "seconds", nbi_clock() - run->begin);
+    }
+    put_number(&w, "eval_loss",
+               run->at.step > 0 ? run->result.eval_loss_after : run->result.eval_loss_before);
+    if (key)
+        nbi_jw_member_str(&w, key, value);
+    if (code >= 0)
+        nbi_jw_member_i64(&w, "exit_code", code);
+    nbi_jw_object_end(&w);
+    nbi_strbuf_putc(&b, '\n');
+    if (!b.failed)
+        nbi_event_hook_send(hook, b.s, b.n);
+    nbi_strbuf_free(&b);
+}
+
+static void send_end(nbi_event_hook *hook, const nbi_run *run, nb_status st, const nb_error *err)
+{
+    const bool fine = st == NB_OK || st == NB_INTERRUPTED;
+    send_event(hook, run, fine ? "end" : "error", st == NB_OK ? NULL : "message",
+               err && err->message[0] ? err->message : nb_status_text(st), nb_status_exit_code(st));
 }
 
 /* The first line of the log, back from the file: a page shows what is on the disk. */
@@ -81,6 +131,9 @@ nbi_watch *nbi_watch_open(const nbi_run *run)
         show_settings(w);
     if (run->r->report_html)
         open_page(w);
+    if (run->r->on_event)
+        w->hook = nbi_event_hook_open(run->r->on_event, run->log);
+    send_event(w->hook, run, "start", NULL, NULL, -1);
     return w;
 }
 
@@ -159,35 +212,49 @@ void nbi_watch_entries(nbi_watch *w)
         if (e->kind == NBI_ENTRY_TRAIN && !(w->record.foretold_seconds > 0))
             w->record.foretold_seconds = nbi_clock() - w->run->begin + nbi_run_seconds_left(w->run);
     }
-    if (evaluated && w->run->begin > 0)
-        show_page(w, false);
+    if (!evaluated || !(w->run->begin > 0))
+        return;
+    show_page(w, false);
+    send_event(w->hook, w->run, "eval", NULL, NULL, -1);
 }
 
 void nbi_watch_saved(nbi_watch *w, const char *path)
 {
-    (void)path;
-    if (w)
-        show_page(w, false);
-}
-
-void nbi_watch_end(nbi_watch *w, nb_status st, const nb_error *err)
-{
     if (!w)
         return;
+    show_page(w, false);
+    send_event(w->hook, w->run, "save", "path", path, -1);
+}
+
+static void end_page(nbi_watch *w, nb_status st, const nb_error *err)
+{
     if (st == NB_OK)
         snprintf(w->state, sizeof w->state, "finished");
     else
         snprintf(w->state, sizeof w->state, "%s: %s",
                  st == NB_INTERRUPTED ? "interrupted" : "failed",
-                 err ? err->message : nb_status_text(st));
+                 err && err->message[0] ? err->message : nb_status_text(st));
     w->record.state = w->state;
     show_page(w, true);
+}
+
+void nbi_watch_end(const nbi_run *run, nb_status st, const nb_error *err)
+{
+    if (run->watch) {
+        end_page(run->watch, st, err);
+        send_end(run->watch->hook, run, st, err);
+    } else if (run->r->on_event) { /* it failed before there was anything to show */
+        nbi_event_hook *hook = nbi_event_hook_open(run->r->on_event, run->log);
+        send_end(hook, run, st, err);
+        nbi_event_hook_close(&hook);
+    }
 }
 
 void nbi_watch_close(nbi_watch **w)
 {
     if (!w || !*w)
         return;
+    nbi_event_hook_close(&(*w)->hook);
     nbi_tensorboard_close(&(*w)->events);
     nbi_run_record_close(&(*w)->record);
     nbi_array_free(&(*w)->memory);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What people look at while a run goes on and afterwards, beside train_log.jsonl: event files for
- * TensorBoard and report.html. Nothing here can fail a run: what cannot be shown is said once. */
+ * TensorBoard, report.html, and the command of on_event. Nothing here can fail a run: what cannot
+ * be shown is said once. */
 #ifndef NBI_WATCH_H
 #define NBI_WATCH_H
 
@@ -16,8 +17,8 @@ nbi_watch *nbi_watch_open(const nbi_run *run);
 void nbi_watch_entries(nbi_watch *w);
 /* A checkpoint is complete. */
 void nbi_watch_saved(nbi_watch *w, const char *path);
-/* The run ends with this status (err: its message, when it is not NB_OK). */
-void nbi_watch_end(nbi_watch *w, nb_status st, const nb_error *err);
+/* The run ends with this status (err: its message, when it is not NB_OK), however far it came. */
+void nbi_watch_end(const nbi_run *run, nb_status st, const nb_error *err);
 void nbi_watch_close(nbi_watch **w);
 
 #endif

@@ -8,6 +8,7 @@ make_files
 train="$nibble train --model model --data rows.jsonl --eval_data rows.jsonl --threads 1 --logging_steps 1 --per_device_train_batch_size 2 --gradient_accumulation_steps 1 --max_steps 6 --eval_steps 2"
 expect 0 'saved in one' $train --learning_rate 1e-3 --output_dir one
 expect 0 'saved in two' $train --learning_rate 2e-3 --output_dir two --report_to none --report_html false
+check 'a table of losses' test "$(grep -c -E '^ +[0246]  +[0-9.]+  +[0-9.-]+  +[0-9.]+$' out.txt)" = 4
 check 'a page' grep -q '</html>' one/report.html
 check 'the page says that the run is through' grep -q '<p class="soft">finished' one/report.html
 for what in Loss 'Learning rate' 'Gradient norm' Speed 'Memory by use'; do
@@ -46,6 +47,18 @@ check 'a reader that leaves is no crash' test "$(grep -c -v '^nibble: ' out.txt)
 mkdir -p three/report.html/x
 expect 0 'saved in three' $train --output_dir three
 check 'said once' test "$(grep -c 'report.html' out.txt)" = 1
+# on_event: start, evaluations, saves, end; failures too
+expect 0 'saved in six' $train --output_dir six --save_steps 3 --on_event 'cat >>events.jsonl'
+check 'one start' test "$(grep -c '^{"event": "start", "output_dir": "six", "step": 0, "total_steps": 6, ' events.jsonl)" = 1
+check 'evaluations' test "$(grep -c '^{"event": "eval", .*"eval_loss": ' events.jsonl)" = 3
+check 'saves' grep -q '^{"event": "save", .*"path": "six/checkpoint-3"' events.jsonl
+check 'one end' test "$(grep -c '^{"event": "end", .*"step": 6, .*"exit_code": 0}$' events.jsonl)" = 1
+rm events.jsonl
+expect 9 'nowhere' $train --output_dir seven --data nowhere --on_event 'cat >>events.jsonl'
+check 'an error' grep -q '^{"event": "error", .*"message": "nowhere.*"exit_code": 9}$' events.jsonl
+expect 0 'on_event: the command failed.*(7)' $train --output_dir eight --on_event 'exit 7'
+check 'said once' test "$(grep -c 'on_event' out.txt)" = 1
+
 # nobody reads what is printed
 $train --output_dir four 2>&1 | head -1 >/dev/null
 check 'a run whose reader left ends well' grep -q train_runtime four/train_log.jsonl

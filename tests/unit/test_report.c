@@ -353,9 +353,15 @@ static void files(void **state)
     nbt_write_text(path, log.s);
     NBT_FAILS(NB_USAGE, "1 to 12", nb_report_runs(runs, 0, NB_REPORT_TABLE, 80, &text, &err));
     NBT_FAILS(NB_USAGE, "found 13", nb_report_runs(runs, 13, NB_REPORT_TABLE, 80, &text, &err));
+    NBT_OK(nb_report_runs(runs, 1, NB_REPORT_ENDS, 80, &text, &err));
+    assert_string_equal(text, "    step    epoch  training loss  evaluation loss\n"
+                              "       0     0.00              -           5.2500\n"
+                              "       4     1.00              -           2.7500\n"
+                              "       8     2.00         1.3750           3.0625\n");
+    nbi_free(text);
     for (int form = NB_REPORT_TABLE; form <= NB_REPORT_HTML; form++) {
         NBT_OK(nb_report_runs(runs, 2, (nb_report_form)form, 80, &text, &err));
-        assert_non_null(strstr(text, "3.06"));
+        assert_non_null(strstr(text, "3.06")); /* the last evaluation */
         nbi_free(text);
     }
     NBT_OK(nb_report_write(runs, 1, html, &err));

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 static const cli_command *const commands[] = {
-    &cmd_train,  &cmd_plan, &cmd_eval,    &cmd_data,     &cmd_generate, &cmd_chat,
-    &cmd_report, &cmd_init, &cmd_inspect, &cmd_tokenize, &cmd_doctor,   &cmd_quantize,
+    &cmd_train,  &cmd_sweep, &cmd_plan,    &cmd_eval,     &cmd_data,   &cmd_generate, &cmd_chat,
+    &cmd_report, &cmd_init,  &cmd_inspect, &cmd_tokenize, &cmd_doctor, &cmd_quantize,
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

@@ -46,6 +46,15 @@ typedef struct nb_train_result {
 nb_status nb_train(nb_recipe *r, const nb_train_hooks *hooks, nb_train_result *result,
                    nb_error *err) NB_MUST_CHECK;
 
+/* A frozen base model kept in memory from one run to the next: loaded by the first, used again by
+ * those that hold the same model in the same way, else replaced. Full fine-tuning loads its own. */
+typedef struct nb_base nb_base;
+nb_status nb_base_new(nb_base **out, nb_error *err) NB_MUST_CHECK;
+void nb_base_close(nb_base **base);
+/* nb_train on a base that outlives the run; NULL: none. */
+nb_status nb_train_with_base(nb_base *base, nb_recipe *r, const nb_train_hooks *hooks,
+                             nb_train_result *result, nb_error *err) NB_MUST_CHECK;
+
 typedef struct nb_eval_result {
     double loss, perplexity, token_accuracy;
     int64_t trained_tokens, rows, tokens;

@@ -130,7 +130,7 @@ static nb_status open_tokenizer(nbi_assembly *a, const nb_recipe *r, const nb_lo
 
 nb_status nbi_assembly_begin(nbi_assembly *a, const nb_recipe *r, const nb_log *log, nb_error *err)
 {
-    *a = (nbi_assembly){0};
+    *a = (nbi_assembly){.base = a->base};
     if (!r->model)
         return nbi_fail(err, NB_CONFIG,
                         "model: not given; name the folder of a Hugging Face model (--model DIR)");
@@ -140,6 +140,54 @@ nb_status nbi_assembly_begin(nbi_assembly *a, const nb_recipe *r, const nb_log *
     if (st != NB_OK)
         nbi_assembly_close(a);
     return st;
+}
+
+static bool same_load(const nb_model_load *a, const nb_model_load *b)
+{
+    const nb_quant_config *p = &a->quant, *q = &b->quant;
+    return a->threads == b->threads && a->compute == b->compute && a->cpu_flags == b->cpu_flags &&
+           p->load_in_4bit == q->load_in_4bit &&
+           (!p->load_in_4bit ||
+            (p->kind == q->kind && p->double_quant == q->double_quant && p->block == q->block));
+}
+
+static void drop_model(nb_base *b)
+{
+    nb_model_close(&b->model);
+    nbi_free(b->dir);
+    b->dir = NULL;
+}
+
+/* The model of the base, loaded there when it has another or none. */
+static nb_status share(nbi_assembly *a, const nb_model_load *how, const nb_log *log, nb_error *err)
+{
+    nb_base *b = a->base;
+    if (!b->model || strcmp(b->dir, a->dir) != 0 || !same_load(&b->how, how)) {
+        drop_model(b);
+        b->dir = nbi_strdup(NBI_MEM_OTHER, a->dir);
+        if (!b->dir)
+            return nbi_fail_nomem(err, "a path", strlen(a->dir));
+        NBI_TRY(nb_model_open(&b->model, a->dir, how, log, err));
+        b->how = *how;
+        b->how.quantized_cache = NULL;
+    }
+    a->model = b->model;
+    return NB_OK;
+}
+
+nb_status nb_base_new(nb_base **out, nb_error *err)
+{
+    *out = nbi_calloc(NBI_MEM_OTHER, 1, sizeof(**out));
+    return *out ? NB_OK : nbi_fail_nomem(err, "a base model", sizeof(**out));
+}
+
+void nb_base_close(nb_base **b)
+{
+    if (!*b)
+        return;
+    drop_model(*b);
+    nbi_free(*b);
+    *b = NULL;
 }
 
 nb_status nbi_assembly_load(nbi_assembly *a, const nb_recipe *r, bool trainable, const nb_log *log,
@@ -152,7 +200,9 @@ nb_status nbi_assembly_load(nbi_assembly *a, const nb_recipe *r, bool trainable,
                          .trainable = trainable};
     how.stream = a->stream;
     NBI_TRY(nbi_cpumask_parse(r->cpumask, &how.cpu_flags, err));
-    return nb_model_open(&a->model, a->dir, &how, log, err);
+    if (!a->base || trainable || how.stream)
+        return nb_model_open(&a->model, a->dir, &how, log, err);
+    return share(a, &how, log, err);
 }
 
 nb_status nbi_assembly_open(nbi_assembly *a, const nb_recipe *r, bool trainable, const nb_log *log,
@@ -191,6 +241,8 @@ void nbi_assembly_close(nbi_assembly *a)
     nbi_free(a->aside);
     a->aside = NULL;
     nb_adapter_close(&a->adapter);
+    if (a->base && a->model == a->base->model)
+        a->model = NULL;
     nb_model_close(&a->model);
     nb_tokenizer_close(&a->tok);
     nbi_free(a->dir);

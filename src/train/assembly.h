@@ -3,9 +3,18 @@
 #ifndef NBI_ASSEMBLY_H
 #define NBI_ASSEMBLY_H
 
+#include "nibble/train.h"
 #include "train/recipe.h"
 
+/* A frozen model that several assemblies use one after the other; the first one loads it. */
+struct nb_base {
+    nb_model *model; /* NULL: none yet */
+    char *dir;
+    nb_model_load how; /* quantized_cache is not kept */
+};
+
 typedef struct nbi_assembly {
+    nb_base *base; /* borrowed; NULL: the model is its own */
     nb_model *model;
     nb_adapter *adapter; /* NULL: none */
     nb_tokenizer *tok;   /* NULL: the folder has no tokenizer.json */
@@ -30,6 +39,7 @@ nb_status nbi_assembly_begin(nbi_assembly *a, const nb_recipe *r, const nb_log *
                              nb_error *err) NB_MUST_CHECK;
 nb_status nbi_assembly_load(nbi_assembly *a, const nb_recipe *r, bool trainable, const nb_log *log,
                             nb_error *err) NB_MUST_CHECK;
+/* A model of `base` stays there. */
 void nbi_assembly_close(nbi_assembly *a);
 /* Loads the adapter in `dir`, not to be trained, so that it can be switched off and on. */
 nb_status nbi_assembly_adapt(nbi_assembly *a, const char *dir, const nb_log *log,

@@ -234,12 +234,19 @@ static void finish(nbi_run *run)
 nb_status nb_train(nb_recipe *r, const nb_train_hooks *hooks, nb_train_result *result,
                    nb_error *err)
 {
+    return nb_train_with_base(NULL, r, hooks, result, err);
+}
+
+nb_status nb_train_with_base(nb_base *base, nb_recipe *r, const nb_train_hooks *hooks,
+                             nb_train_result *result, nb_error *err)
+{
     static const nb_train_hooks none = {0};
     nbi_run run = {
         .r = r,
         .hooks = hooks ? hooks : &none,
         .log = hooks ? hooks->log : NULL,
         .lock = -1,
+        .parts = {.base = base},
         .at = {.last_eval = -1, .last_save = -1, .best_metric = NAN, .best_step = -1},
         .result = {
             .first_loss = NAN, .last_loss = NAN, .eval_loss_before = NAN, .eval_loss_after = NAN}};

@@ -36,6 +36,7 @@ static void json_members(const nb_eval_report *r)
     json_number("json", s->json);
     if (!isnan(s->matches))
         json_number("matches", s->matches);
+    json_number("markers", s->markers);
     json_number("stopped", s->stopped);
 }
 
@@ -82,14 +83,15 @@ static void print_losses(const nb_eval_report *r, const nb_eval_report *base)
 
 static void print_scores(const nb_eval_report *r, const nb_eval_report *base)
 {
-    static const char *const names[] = {"exact match", "rouge1",  "rouge2", "rougeL",
-                                        "JSON",        "matches", "stopped"};
+    static const char *const names[] = {"exact match", "rouge1",  "rouge2",  "rougeL",
+                                        "JSON",        "matches", "markers", "stopped"};
     const nb_answer_scores *s = &r->answers, *t = base ? &base->answers : NULL;
-    const double v[] = {s->exact, s->rouge1, s->rouge2, s->rougel, s->json, s->matches, s->stopped};
+    const double v[] = {s->exact, s->rouge1,  s->rouge2,  s->rougel,
+                        s->json,  s->matches, s->markers, s->stopped};
     for (size_t i = 0; s->rows > 0 && i < sizeof v / sizeof *v; i++) {
-        const double before[] = {t ? t->exact : 0,  t ? t->rouge1 : 0, t ? t->rouge2 : 0,
-                                 t ? t->rougel : 0, t ? t->json : 0,   t ? t->matches : 0,
-                                 t ? t->stopped : 0};
+        const double before[] = {t ? t->exact : 0,   t ? t->rouge1 : 0, t ? t->rouge2 : 0,
+                                 t ? t->rougel : 0,  t ? t->json : 0,   t ? t->matches : 0,
+                                 t ? t->markers : 0, t ? t->stopped : 0};
         const double b = 100 * before[i];
         if (!isnan(v[i]))
             line(names[i], "%.2f %%", 100 * v[i], t ? &b : NULL);

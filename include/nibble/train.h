@@ -68,6 +68,7 @@ typedef struct nb_answer_scores {
     double rouge1, rouge2, rougel; /* mean F measures */
     double json;                   /* a JSON value */
     double matches;                /* the pattern matches somewhere; NaN without one */
+    double markers;                /* hold a marker of the layout: "### Response:" */
     double stopped;                /* ended by themselves */
     double seconds;
     int64_t tokens; /* generated */

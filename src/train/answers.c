@@ -28,7 +28,7 @@ nb_status nbi_wanted_text(const nb_tokenizer *tok, const nb_example *e, char **t
 }
 
 nb_status nbi_score_row(nb_asker *asker, const nb_example *e, const char *wanted, size_t wanted_len,
-                        const nbi_regex *pattern, nbi_scored *out, nb_error *err)
+                        const nbi_criteria *by, nbi_scored *out, nb_error *err)
 {
     const nbi_question q = nbi_question_of(e);
     nbi_regex_run run = {0};
@@ -41,8 +41,9 @@ nb_status nbi_score_row(nb_asker *asker, const nb_example *e, const char *wanted
     nb_status st = nbi_rouge_of(text, len, wanted, wanted_len, &out->rouge, err);
     if (st == NB_OK)
         st = nbi_is_json(text, len, &out->json, err);
-    if (st == NB_OK && pattern)
-        st = nbi_regex_find(pattern, &run, text, len, 0, &out->matches, &begin, &end, err);
+    out->markers = nbi_markers_in(by->markers, text);
+    if (st == NB_OK && by->pattern)
+        st = nbi_regex_find(by->pattern, &run, text, len, 0, &out->matches, &begin, &end, err);
     nbi_regex_run_free(&run);
     if (st != NB_OK)
         nbi_scored_free(out);
@@ -58,6 +59,7 @@ void nbi_scores_add(nb_answer_scores *sum, const nbi_scored *s)
     sum->rougel += s->rouge.rougel;
     sum->json += s->json;
     sum->matches += s->matches;
+    sum->markers += s->markers;
     sum->stopped += s->answer.stopped;
     sum->seconds += s->answer.seconds;
     sum->tokens += (int64_t)s->answer.n;
@@ -65,8 +67,8 @@ void nbi_scores_add(nb_answer_scores *sum, const nbi_scored *s)
 
 void nbi_scores_finish(nb_answer_scores *sum, bool has_pattern)
 {
-    double *means[] = {&sum->exact, &sum->rouge1,  &sum->rouge2, &sum->rougel,
-                       &sum->json,  &sum->matches, &sum->stopped};
+    double *means[] = {&sum->exact, &sum->rouge1,  &sum->rouge2,  &sum->rougel,
+                       &sum->json,  &sum->matches, &sum->markers, &sum->stopped};
     for (size_t i = 0; i < sizeof(means) / sizeof(*means); i++)
         *means[i] /= sum->rows > 0 ? (double)sum->rows : 1;
     if (!has_pattern)

@@ -14,6 +14,7 @@ typedef struct examiner {
     nbi_evaluation *e;
     nb_asker *asker;
     nbi_regex *pattern;
+    nbi_markers markers;
     nbi_safefile file;
     nbi_strbuf line;
     int64_t asked; /* rows with a question so far */
@@ -38,6 +39,9 @@ static nb_status open_answers(examiner *x, nb_error *err)
                         e->parts.dir);
     if (o->pattern)
         NBI_TRY(nbi_regex_compile(&x->pattern, o->pattern, strlen(o->pattern), "pattern", err));
+    nb_data_config layout = e->layout;
+    layout.format = e->data->format;
+    NBI_TRY(nbi_markers_of(&layout, &x->markers, err));
     const nb_asker_options a = {.longest_prompt = longest_prompt(e->data),
                                 .max_new_tokens = o->max_new_tokens,
                                 .stop = e->hooks ? e->hooks->stop : NULL};
@@ -79,6 +83,7 @@ static void write_side(const examiner *x, nbi_json_writer *w, int side, size_t i
     write_bool(w, "json", s->json);
     if (x->pattern)
         write_bool(w, "matches", s->matches);
+    write_bool(w, "markers", s->markers);
     write_bool(w, "stopped", s->answer.stopped);
     nbi_jw_member_i64(w, "new_tokens", (int64_t)s->answer.n);
 }
@@ -131,10 +136,10 @@ static nb_status ask_row(examiner *x, size_t i, nbi_scored *s, char **wanted, si
     const nb_example *row = &e->data->rows[i];
     NBI_TRY(nbi_wanted_text(e->parts.tok, row, wanted, wanted_len, err));
     x->asked++;
+    const nbi_criteria by = {x->pattern, &x->markers};
     for (int side = 0; side < e->sides; side++) {
         nbi_assembly_use_adapter(&e->parts, side == NBI_WITH);
-        nb_status st =
-            nbi_score_row(x->asker, row, *wanted, *wanted_len, x->pattern, &s[side], err);
+        nb_status st = nbi_score_row(x->asker, row, *wanted, *wanted_len, &by, &s[side], err);
         nbi_assembly_use_adapter(&e->parts, true);
         if (st != NB_OK)
             return nbi_fail_prefix(err, st, "%s:%lld", e->data->path, (long long)row->line);
@@ -177,6 +182,23 @@ static nb_status all_rows(examiner *x, nb_error *err)
     return o->examples ? nbi_safefile_commit(&x->file, err) : NB_OK;
 }
 
+/* What tutorials advise when a tuned model has lost what its base knew. */
+static void advise(const nbi_evaluation *e)
+{
+    const nb_eval_report *with = &e->report[NBI_WITH], *base = &e->report[NBI_BASE];
+    const bool worse = with->loss.loss > base->loss.loss;
+    const bool markers = with->answers.markers > base->answers.markers;
+    if (e->sides < 2 || !(worse || markers))
+        return;
+    nbi_log(
+        e->hooks ? e->hooks->log : NULL, NB_LOG_NOTE,
+        "the adapter has forgotten: %s%s%s. Remedies: a lower learning_rate (2e-5 for full "
+        "fine-tuning), fewer epochs (3 to 5), watch the validation loss and stop when it rises, "
+        "add general examples to the data",
+        worse ? "its loss on these rows is above the base's" : "", worse && markers ? ", and " : "",
+        markers ? "more of its answers hold the layout's own markers" : "");
+}
+
 nb_status nbi_eval_examples(nbi_evaluation *e, nb_error *err)
 {
     examiner x = {.e = e, .file = {.fd = -1}};
@@ -185,8 +207,11 @@ nb_status nbi_eval_examples(nbi_evaluation *e, nb_error *err)
         nbi_safefile_abort(&x.file);
     for (int side = 0; side < e->sides; side++)
         nbi_scores_finish(&e->report[side].answers, x.pattern != NULL);
+    if (st == NB_OK && e->o->answers)
+        advise(e);
     nb_asker_close(&x.asker);
     nbi_regex_free(x.pattern);
+    nbi_markers_free(&x.markers);
     nbi_strbuf_free(&x.line);
     return st;
 }

@@ -9,15 +9,21 @@
 #include "tensor/codebook.h"
 #include "tensor/half.h"
 
-/* The instruction-set levels that can run here, lowest first; returns their number. */
+/* The instruction-set levels that can run here, lowest first; returns their number. With
+ * NIBBLE_TEST_LEVEL=NAME none above that one, as on a lesser machine. */
 enum { NBT_MAX_LEVELS = 5 };
 NBT_UNUSED static int nbt_levels(unsigned level[NBT_MAX_LEVELS])
 {
+    static const char *const names[] = {"ref", "avx2", "avx512", "avx512bf16", "amx"};
     const unsigned all[NBT_MAX_LEVELS] = {0, 1, 3, 7, 15}; /* nb_cpu_flag, one more each */
+    const char *highest = getenv("NIBBLE_TEST_LEVEL");
     int n = 0;
-    for (int i = 0; i < NBT_MAX_LEVELS; i++)
+    for (int i = 0; i < NBT_MAX_LEVELS; i++) {
         if ((all[i] & nb_cpu_flags()) == all[i])
             level[n++] = all[i];
+        if (highest && strcmp(highest, names[i]) == 0)
+            break;
+    }
     return n;
 }
 

@@ -115,6 +115,17 @@ static nb_status token_seconds(nbi_run *run, double *token, nb_error *err)
     return st;
 }
 
+/* A budget is advice: who started the run may have time after all. */
+static void compare_budget(const nbi_run *run, double seconds)
+{
+    char time[32];
+    if (run->plan.budget > 0 && seconds > run->plan.budget)
+        nbi_log(run->log, NB_LOG_WARN,
+                "that is more than time_budget %s; nibble plan with the same settings proposes "
+                "what would fit",
+                nbi_format_duration(run->plan.budget, time));
+}
+
 nb_status nbi_run_estimate(nbi_run *run, nb_error *err)
 {
     nbi_plan *p = &run->plan;
@@ -125,15 +136,17 @@ nb_status nbi_run_estimate(nbi_run *run, nb_error *err)
         NBI_TRY(nbi_rates_of_model(&p->rates, run->parts.model, run->ws, err));
         nbi_time_plan_make(&p->time, &p->memory, &p->config, run->full, &p->work, &p->rates);
         say(run, p->time.step, p->time.run, "a step");
+        compare_budget(run, p->time.run);
         return NB_OK;
     }
     double token;
     NBI_TRY(token_seconds(run, &token, err));
     double step = token * (double)run->data->total_tokens / updates;
     double eval = run->eval ? token / passes(run) * (double)run->eval->total_tokens : 0;
-    say(run, step,
-        step * (double)(run->total - run->first_step) + eval * evaluations_left(run, run->at.step),
-        "a step");
+    double rest =
+        step * (double)(run->total - run->first_step) + eval * evaluations_left(run, run->at.step);
+    say(run, step, rest, "a step");
+    compare_budget(run, rest);
     return NB_OK;
 }
 

@@ -99,7 +99,7 @@ static loop choose(nb_peak_kind kind, unsigned flags)
 
 double nb_peak_gflops(nb_peak_kind kind, int threads)
 {
-    enum { ROUNDS = 12 };
+    enum { ROUNDS = 5 };
     double best = 0;
     const loop l = choose(kind, nb_cpu_flags());
     for (int r = 0; r < ROUNDS && l.run; r++) {

@@ -228,12 +228,11 @@ void nbi_watch_saved(nbi_watch *w, const char *path)
 
 static void end_page(nbi_watch *w, nb_status st, const nb_error *err)
 {
-    if (st == NB_OK)
-        snprintf(w->state, sizeof w->state, "finished");
-    else
-        snprintf(w->state, sizeof w->state, "%s: %s",
-                 st == NB_INTERRUPTED ? "interrupted" : "failed",
-                 err && err->message[0] ? err->message : nb_status_text(st));
+    const char *message = err && err->message[0] ? err->message : nb_status_text(st);
+    /* the message of an interrupted run says that it was */
+    snprintf(
+        w->state, sizeof w->state, "%s%s",
+        st == NB_OK || st == NB_INTERRUPTED ? "" : "failed: ", st == NB_OK ? "finished" : message);
     w->record.state = w->state;
     show_page(w, true);
 }

@@ -32,7 +32,7 @@ static void tile_change(nbi_strbuf *b, double from, double to, const char *what)
 
 void nbi_page_tiles(nbi_strbuf *b, const nbi_run_record *r, const nbi_run_summary *s)
 {
-    char text[96], more[96], x[32];
+    char text[96], more[96], x[32], y[32];
     (void)r;
     nbi_strbuf_puts(b, "<div class=\"tiles\">\n");
     tile_change(b, s->eval_first, s->eval_last, "evaluation loss, first to last");
@@ -44,9 +44,10 @@ void nbi_page_tiles(nbi_strbuf *b, const nbi_run_record *r, const nbi_run_summar
     }
     tile_change(b, s->loss_first, s->loss_last, "training loss, first to last");
     if (s->total_steps > 0)
-        snprintf(text, sizeof text, "%lld of %lld", (long long)s->steps, (long long)s->total_steps);
+        snprintf(text, sizeof text, "%s of %s", nbi_format_grouped(s->steps, x),
+                 nbi_format_grouped(s->total_steps, y));
     else
-        snprintf(text, sizeof text, "%lld", (long long)s->steps);
+        nbi_format_grouped(s->steps, text);
     snprintf(more, sizeof more, "steps, %.4g epochs", s->epoch);
     tile(b, text, more);
     if (isfinite(s->seconds))
@@ -80,30 +81,48 @@ static nb_status add_curve(nbi_chart *c, const nbi_run_record *r, const char *na
     return st;
 }
 
-/* Many noisy points: in front, the mean of those around each, about a fortieth of all. */
-static nb_status smooth(nbi_chart *c, nb_error *err)
+enum { NOISY = 100, PART = 80 };
+
+/* The mean of the points around each, about a fortieth of all; fewer at the ends. */
+static nb_status smoothed(const nbi_points *raw, nbi_points *out, nb_error *err)
 {
-    enum { ENOUGH = 100, PART = 80 };
-    nbi_curve *raw = &c->curve[0], *k = &c->curve[c->n];
-    const size_t n = raw->p.n, around = n / PART > 2 ? n / PART : 2;
-    if (c->n == 0 || n < ENOUGH || c->n == NBI_CURVES_MAX)
-        return NB_OK;
-    *k = (nbi_curve){.label = "training, smoothed", .colour = raw->colour};
+    const size_t n = raw->n, around = n / PART > 2 ? n / PART : 2;
     for (size_t i = 0; i < n; i++) {
-        /* as many on both sides, so that the ends do not lean */
-        const size_t side = i < around ? i : n - 1 - i < around ? n - 1 - i : around;
+        const size_t from = i < around ? 0 : i - around,
+                     to = n - 1 - i < around ? n - 1 : i + around;
         double sum = 0, count = 0;
-        for (size_t j = i - side; j <= i + side; j++)
-            if (isfinite(raw->p.v[j].y))
-                sum += raw->p.v[j].y, count++;
-        const nbi_point p = {raw->p.v[i].x, count > 0 ? sum / count : NAN};
-        if (!nbi_array_push(&k->p, p)) {
-            nbi_array_free(&k->p);
+        for (size_t j = from; j <= to; j++)
+            if (isfinite(raw->v[j].y))
+                sum += raw->v[j].y, count++;
+        const nbi_point p = {raw->v[i].x, count > 0 ? sum / count : NAN};
+        if (!nbi_array_push(out, p)) {
+            nbi_array_free(out);
             return nbi_fail_nomem(err, "a curve", sizeof p);
         }
     }
+    return NB_OK;
+}
+
+/* Many noisy points of the last curve: a smoothed one in front of it, or (`instead`) in its place.
+ */
+static nb_status smooth(nbi_chart *c, const char *label, bool instead, nb_error *err)
+{
+    nbi_curve *raw = c->n ? &c->curve[c->n - 1] : NULL;
+    nbi_points p = {0};
+    if (!raw || raw->p.n < NOISY || (!instead && c->n == NBI_CURVES_MAX))
+        return NB_OK;
+    nbi_points_thin(&raw->p, 10 * NBI_CURVE_POINTS); /* bounds the work */
+    NBI_TRY(smoothed(&raw->p, &p, err));
+    if (instead) {
+        nbi_array_free(&raw->p);
+        memcpy(&raw->p, &p, sizeof p);
+        c->note = "smoothed over a fortieth of the points";
+        return NB_OK;
+    }
+    nbi_curve *k = &c->curve[c->n++];
+    *k = (nbi_curve){.label = label, .colour = raw->colour};
+    memcpy(&k->p, &p, sizeof p);
     raw->faint = true;
-    c->n++;
     return NB_OK;
 }
 
@@ -113,9 +132,8 @@ static nb_status loss_chart(nbi_strbuf *b, const nbi_run_record *r, nb_error *er
     nbi_chart c = {.title = "Loss", .note = "mean over trained tokens", .wide = true};
     const nbi_history *h = r->history;
     nb_status st = add_curve(&c, r, "loss", "training", 1, false, err);
-    nbi_points_thin(&c.curve[0].p, 10 * NBI_CURVE_POINTS); /* bounds the work below */
     if (st == NB_OK)
-        st = smooth(&c, err);
+        st = smooth(&c, "training, smoothed", false, err);
     for (size_t i = 0, colour = 2; st == NB_OK && i < h->names.n; i++)
         if (nbi_is_eval_loss(h->names.v[i])) {
             const char *name = h->names.v[i];
@@ -131,9 +149,15 @@ static nb_status chart_of(nbi_strbuf *b, const nbi_run_record *runs, size_t n, c
                           nbi_chart c, nb_error *err)
 {
     nb_status st = NB_OK;
-    for (size_t i = 0; st == NB_OK && i < n; i++)
-        st = add_curve(&c, &runs[i], name, n > 1 ? runs[i].name : c.title, (int)i % 8 + 1,
-                       strncmp(name, "eval_", 5) == 0, err);
+    const bool eval = strncmp(name, "eval_", 5) == 0;
+    const bool noisy = !eval && strcmp(name, "learning_rate") != 0;
+    for (size_t i = 0; st == NB_OK && i < n; i++) {
+        const size_t before = c.n;
+        st = add_curve(&c, &runs[i], name, n > 1 ? runs[i].name : c.title, (int)i % 8 + 1, eval,
+                       err);
+        if (st == NB_OK && noisy && c.n > before)
+            st = smooth(&c, "smoothed", n > 1, err);
+    }
     nbi_html_chart(b, &c);
     return st;
 }

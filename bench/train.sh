@@ -34,7 +34,24 @@ while [ $# -gt 0 ]; do
     esac
     shift 2
 done
-[ "$steps" -ge 2 ] || { echo "bench/train.sh: --steps must be 2 or more" >&2; exit 2; }
+fail() { echo "bench/train.sh: $*" >&2; exit 2; }
+whole() { case $2 in '' | *[!0-9]*) fail "$1 must be a whole number, found '$2'" ;; esac; }
+whole --tokens "$tokens"; whole --batch "$batch"; whole --steps "$steps"; whole --rounds "$rounds"
+whole --max-tokens "$max_tokens"
+[ "$steps" -ge 2 ] || fail "--steps must be 2 or more"
+[ "$rounds" -ge 1 ] && [ "$tokens" -ge 2 ] && [ "$batch" -ge 1 ] ||
+    fail "--rounds and --batch must be 1 or more, --tokens 2 or more"
+command -v "$nibble" >/dev/null || fail "$nibble is no program; build it: tools/build.sh build"
+[ -z "$rows" ] || [ -e "$rows" ] || fail "$rows does not exist"
+if [ -n "${PEER_PYTHON:-}" ]; then
+    command -v "$PEER_PYTHON" >/dev/null || fail "PEER_PYTHON ('$PEER_PYTHON') is no program"
+    script=${rows:+hf_rows.py}
+    [ -n "${PEERS:-}" ] || fail "PEERS must name the folder of hf_qlora.py and hf_rows.py"
+    script=$PEERS/${script:-hf_qlora.py}
+    [ -e "$script" ] || fail "$script does not exist; PEERS names its folder"
+elif [ -z "$json" ]; then
+    echo "PEER_PYTHON is not set: nibble alone"
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 

@@ -31,4 +31,19 @@ printf 'echo no torch >&2\nexit 3\n' >peers/hf_rows.py
 expect 1 'no torch' "$bench" "$nibble" model --rows rows.jsonl --batch 2 --steps 2
 expect 2 'usage' "$bench" "$nibble"
 expect 2 '2 or more' "$bench" "$nibble" model --steps 1
+expect 2 "--steps must be a whole number, found 'x'" "$bench" "$nibble" model --steps x
+expect 2 'no-rows does not exist' "$bench" "$nibble" model --rows no-rows
+expect 2 'is no program' "$bench" ./no-program model
+PEERS=nowhere expect 2 'nowhere/hf_qlora.py does not exist' "$bench" "$nibble" model
+PEERS= expect 2 'PEERS must name the folder' "$bench" "$nibble" model
+PEER_PYTHON=no-python expect 2 "PEER_PYTHON .*no-python.* is no program" "$bench" "$nibble" model
+
+generate=$NIBBLE_SOURCE_ROOT/bench/generate.sh
+expect 2 'BENCH_GENERATE MODEL_DIR' "$generate"
+expect 2 'no-program is no program' "$generate" ./no-program model
+expect 2 'nowhere is no model folder' "$generate" true nowhere
+expect 2 "threads must be a whole number from 1, found 'x'" "$generate" true model x
+LLAMA_BENCH=no-llama expect 2 'is not llama.cpp' "$generate" true model
+LLAMA_BENCH=true expect 2 'GGUF .* is not the model' "$generate" true model
+COMPUTE=f8 expect 2 'COMPUTE must be bf16 or f32' "$generate" true model
 finish

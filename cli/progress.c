@@ -190,8 +190,9 @@ void cli_progress_step(void *user, const nb_train_progress *s)
     if (!isnan(s->eval_loss)) {
         cli_progress_end(p);
         p->step = 0; /* what took place since the last step is not part of the next */
-        fprintf(stderr, "step %lld/%lld  eval_loss %.4f  perplexity %.3f\n", (long long)s->step,
-                (long long)s->total_steps, s->eval_loss, exp(s->eval_loss));
+        fprintf(stderr, "step %lld/%lld  eval_%s%sloss %.4f  perplexity %.3f\n", (long long)s->step,
+                (long long)s->total_steps, s->eval_set ? s->eval_set : "", s->eval_set ? "_" : "",
+                s->eval_loss, exp(s->eval_loss));
         return;
     }
     if (!p->live) {

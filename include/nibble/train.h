@@ -21,6 +21,7 @@ typedef struct nb_train_progress {
     double tokens_per_second;
     double seconds, seconds_left; /* since the first step; estimate */
     double eval_loss;             /* NaN unless this is an evaluation */
+    const char *eval_set;         /* its name; NULL when there is one set without a name */
     bool logged;                  /* the step is one that train_log.jsonl holds */
 } nb_train_progress;
 

@@ -147,6 +147,7 @@ nb_status nb_optim_update(nb_optim *o, double lr, double grad_scale, nb_error *e
     size_t kept = 0; /* where the part not yet let go begins */
     lr = nb_optim_rate(o, lr);
     o->step++;
+    o->bad = NULL;
     while (nbi_state_walk_next(&w)) {
         nb_optim_piece p = {.param = o->params->v[w.i],
                             .from = w.from,
@@ -159,15 +160,22 @@ nb_status nb_optim_update(nb_optim *o, double lr, double grad_scale, nb_error *e
         if (paged)
             nbi_pagefile_fetch(&o->pages, w.offset[0], w.end);
         o->choice->kind->step(o, &p);
+        nbi_optim_watch(o, &p, w.states);
         if (paged && w.end - kept >= DROP_RUN) {
             nbi_pagefile_drop(&o->pages, kept, w.end);
             kept = w.end;
         }
     }
-    if (!paged)
-        return NB_OK;
-    nbi_pagefile_drop(&o->pages, 0, o->pages.size);
-    return nbi_pagefile_check(&o->pages, err);
+    if (paged) {
+        nbi_pagefile_drop(&o->pages, 0, o->pages.size);
+        NBI_TRY(nbi_pagefile_check(&o->pages, err));
+    }
+    if (o->bad)
+        return nbi_fail(err, NB_NUMERIC,
+                        "the update left a %s of %s that is not finite; nothing is saved of it. "
+                        "Lower learning_rate, or set max_grad_norm",
+                        o->bad_what, o->bad->name);
+    return NB_OK;
 }
 
 void nb_optim_zero_grads(const nb_param_list *params)

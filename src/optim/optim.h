@@ -93,6 +93,8 @@ struct nb_optim {
     nb_optim_state *shaped;      /* [params][NB_OPTIM_STATES + 1] where the kind has `shape` */
     float *scratch;              /* of a step */
     int64_t step;                /* updates done */
+    const nb_param *bad;         /* of the last update: what is not finite; NULL: all is */
+    const char *bad_what;        /* the name of a state, or "value" */
 };
 
 /* By HF's name, NULL when unknown; several names stand for the same ("adamw_torch_fused"). */
@@ -120,7 +122,8 @@ void nb_optim_close(nb_optim **o);
  * makes its own (adafactor with relative_step). */
 double nb_optim_rate(const nb_optim *o, double lr);
 /* One update of all parameters with gradients multiplied by grad_scale. NB_IO when the disk of
- * paged state fails; parameters and state are then unusable. */
+ * paged state fails, NB_NUMERIC with the tensor when a value or state is not finite afterwards;
+ * parameters and state are then unusable. */
 nb_status nb_optim_update(nb_optim *o, double lr, double grad_scale, nb_error *err) NB_MUST_CHECK;
 /* The states that parameter i holds: a list that ends with a NULL name. */
 const nb_optim_state *nb_optim_states(const nb_optim *o, size_t i);

@@ -17,6 +17,11 @@ extern const nb_optim_kind nbi_optim_adamw, nbi_optim_adam, nbi_optim_adamw8, nb
 /* What the 8-bit steps have in common; the second moment and the scales are not set. */
 nb_optim8_args nbi_optim8_args(const nb_optim *o, const nb_optim_piece *p);
 
+/* After a piece was stepped, while it is still in the caches: notes the first number in its states
+ * or values that is not finite in o->bad. Codes of 8-bit states are always numbers; their scales
+ * are looked at. (finite.c) */
+void nbi_optim_watch(nb_optim *o, const nb_optim_piece *p, const nb_optim_state *states);
+
 /* Weight decay of a parameter: biases and norms have none unless asked for. */
 static inline double nbi_optim_decay(const nb_optim *o, const nb_param *p)
 {

@@ -24,7 +24,7 @@ static double passes(const nbi_run *run)
 static double evaluations_left(const nbi_run *run, int64_t step)
 {
     const nb_recipe *r = run->r;
-    if (!run->eval)
+    if (run->evals.n == 0)
         return 0;
     double n = 0;
     if (r->eval_strategy == NB_STRATEGY_STEPS && r->eval_steps > 0)
@@ -59,7 +59,7 @@ static void say(const nbi_run *run, double step, double rest, const char *first)
     char a[32], b[32], c[64] = "";
     nbi_format_duration(step, a);
     nbi_format_duration(rest, b);
-    if (run->eval) {
+    if (run->evals.n > 0) {
         double n = evaluations_left(run, run->at.step);
         snprintf(c, sizeof(c), ", %.0f evaluation%s included", n, n == 1 ? "" : "s");
     }
@@ -142,7 +142,7 @@ nb_status nbi_run_estimate(nbi_run *run, nb_error *err)
     double token;
     NBI_TRY(token_seconds(run, &token, err));
     double step = token * (double)run->data->total_tokens / updates;
-    double eval = run->eval ? token / passes(run) * (double)run->eval->total_tokens : 0;
+    double eval = token / passes(run) * (double)nbi_eval_sets_tokens(&run->evals);
     double rest =
         step * (double)(run->total - run->first_step) + eval * evaluations_left(run, run->at.step);
     say(run, step, rest, "a step");

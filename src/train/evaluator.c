@@ -5,6 +5,30 @@
 #include "base/clock.h"
 #include "base/fail.h"
 
+int64_t nbi_eval_sets_tokens(const nbi_eval_sets *s)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < s->n; i++)
+        n += s->v[i].data->total_tokens;
+    return n;
+}
+
+int64_t nbi_eval_sets_longest(const nbi_eval_sets *s)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < s->n; i++)
+        if (s->v[i].data->max_tokens > n)
+            n = s->v[i].data->max_tokens;
+    return n;
+}
+
+void nbi_eval_sets_free(nbi_eval_sets *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        nb_dataset_close(&s->v[i].data);
+    nbi_array_free(s);
+}
+
 typedef struct sums {
     double loss;       /* over all trained tokens */
     double weighted;   /* batch means times their examples */

@@ -3,12 +3,24 @@
 #ifndef NBI_EVALUATOR_H
 #define NBI_EVALUATOR_H
 
+#include "base/array.h"
 #include "nibble/train.h"
 #include "data/loader.h"
 #include "model/model.h"
 
 /* Rows of a batch where the recipe names no number, as the Trainer has it. */
 #define NBI_EVAL_BATCH 8
+
+/* A set of rows that a run evaluates. */
+typedef struct nbi_eval_set {
+    const char *name; /* NULL: the only one, given without a name; borrowed */
+    nb_dataset *data; /* owned */
+} nbi_eval_set;
+typedef NBI_ARRAY(nbi_eval_set) nbi_eval_sets;
+/* Tokens of all sets, and of the longest row. */
+int64_t nbi_eval_sets_tokens(const nbi_eval_sets *s);
+int64_t nbi_eval_sets_longest(const nbi_eval_sets *s);
+void nbi_eval_sets_free(nbi_eval_sets *s);
 
 typedef struct nbi_eval_setup {
     nb_model *model;

@@ -13,7 +13,7 @@
 #define STATED(rec, text, number, kind)                                                            \
     {                                                                                              \
         .name = #text, .id = number, .label = PROTOBUF_C_LABEL_OPTIONAL,                           \
-        .type = PROTOBUF_C_TYPE_##kind, .quantifier_offset = offsetof(rec, has_##text),           \
+        .type = PROTOBUF_C_TYPE_##kind, .quantifier_offset = offsetof(rec, has_##text),            \
         .offset = offsetof(rec, text)                                                              \
     }
 #define MESSAGE(rec, text, number, of)                                                             \
@@ -24,7 +24,7 @@
 #define LIST(rec, text, number, kind, of)                                                          \
     {                                                                                              \
         .name = #text, .id = number, .label = PROTOBUF_C_LABEL_REPEATED,                           \
-        .type = PROTOBUF_C_TYPE_##kind, .quantifier_offset = offsetof(rec, n_##text),             \
+        .type = PROTOBUF_C_TYPE_##kind, .quantifier_offset = offsetof(rec, n_##text),              \
         .offset = offsetof(rec, text), .descriptor = of                                            \
     }
 /* `runs`: {first number, its place in the table} of each run of consecutive numbers; `names`:

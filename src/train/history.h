@@ -11,9 +11,10 @@
 #include "nibble/status.h"
 
 typedef enum nbi_entry_kind {
-    NBI_ENTRY_TRAIN, /* a logged step: loss, grad_norm, learning_rate, ... */
-    NBI_ENTRY_EVAL,  /* an evaluation: eval_loss, ... */
-    NBI_ENTRY_END    /* the last one: train_loss, train_runtime, ... */
+    NBI_ENTRY_TRAIN,   /* a logged step: loss, grad_norm, learning_rate, ... */
+    NBI_ENTRY_EVAL,    /* an evaluation: eval_loss, ... */
+    NBI_ENTRY_TROUBLE, /* a step that gave a jump of the loss, or numbers that are not finite */
+    NBI_ENTRY_END      /* the last one: train_loss, train_runtime, ... */
 } nbi_entry_kind;
 
 /* A number by the name it has in the files, which is the Trainer's where the Trainer has one. */

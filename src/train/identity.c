@@ -94,8 +94,21 @@ static nb_status hash_tokenizer(const char *dir, char hex[65], nb_error *err)
     return st;
 }
 
+/* Of several sets the names count too. */
+static nb_status hash_evals(const nbi_eval_sets *evals, char hex[65], nb_error *err)
+{
+    nbi_strbuf list = {0};
+    if (evals->n == 1 && !evals->v[0].name) {
+        memcpy(hex, evals->v[0].data->sha256, 65);
+        return NB_OK;
+    }
+    for (size_t i = 0; i < evals->n; i++)
+        nbi_strbuf_printf(&list, "%s %s\n", evals->v[i].name, evals->v[i].data->sha256);
+    return close_list(&list, hex, err);
+}
+
 nb_status nbi_identity_make(nbi_identity *id, const nb_recipe *r, const char *model,
-                            const nb_dataset *data, const nb_dataset *eval, nb_error *err)
+                            const nb_dataset *data, const nbi_eval_sets *evals, nb_error *err)
 {
     char *config;
     *id = (nbi_identity){0};
@@ -111,7 +124,5 @@ nb_status nbi_identity_make(nbi_identity *id, const nb_recipe *r, const char *mo
     if (st != NB_OK)
         return st;
     memcpy(id->data, data->sha256, sizeof id->data);
-    if (eval && r->eval_data)
-        memcpy(id->eval_data, eval->sha256, sizeof id->eval_data);
-    return NB_OK;
+    return r->eval_data ? hash_evals(evals, id->eval_data, err) : NB_OK;
 }

@@ -4,6 +4,7 @@
 #define NBI_IDENTITY_H
 
 #include "data/dataset.h"
+#include "train/evaluator.h"
 #include "train/recipe.h"
 
 /* SHA-256 each, "" for what there is not.
@@ -28,9 +29,9 @@ typedef struct nbi_identity {
 #undef NBI_IDENTITY_FIELD
 } nbi_identity;
 
-/* `model`: its folder. The data sets are loaded; eval may be NULL. */
+/* `model`: its folder. The data sets are loaded. */
 nb_status nbi_identity_make(nbi_identity *id, const nb_recipe *r, const char *model,
-                            const nb_dataset *data, const nb_dataset *eval,
+                            const nb_dataset *data, const nbi_eval_sets *evals,
                             nb_error *err) NB_MUST_CHECK;
 
 #endif

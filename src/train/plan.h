@@ -9,6 +9,7 @@
 #include "base/meminfo.h"
 #include "nibble/plan.h"
 #include "train/epoch_plan.h"
+#include "train/evaluator.h"
 #include "train/plan_time.h"
 
 typedef struct nbi_plan {
@@ -22,7 +23,8 @@ typedef struct nbi_plan {
     nbi_memory_plan memory;
 
     /* rows; all borrowed, NULL without data */
-    const nb_dataset *data, *eval;
+    const nb_dataset *data;
+    const nbi_eval_sets *evals; /* NULL or empty: nothing is evaluated */
     const nbi_batching *batching;
     int64_t length; /* longest row; without data the one assumed */
     bool assumed;   /* there is no data */
@@ -48,6 +50,10 @@ nb_status nbi_plan_make(nbi_plan *p, const char *dir, int64_t updates, nb_error 
 /* Measures and fills p->rates and p->time. */
 nb_status nbi_plan_measure(nbi_plan *p, nb_error *err) NB_MUST_CHECK;
 void nbi_plan_free(nbi_plan *p);
+static inline size_t nbi_plan_n_evals(const nbi_plan *p)
+{
+    return p->evals ? p->evals->n : 0;
+}
 static inline bool nbi_plan_fits(const nbi_plan *p)
 {
     return p->memory.peak <= p->limit;

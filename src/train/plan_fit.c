@@ -68,7 +68,7 @@ int64_t nbi_plan_max_rows(const nbi_plan *p, const nbi_change *c)
         rows = smaller(rows, larger(budget, longest));
     if (p->data && r->packing)
         rows = smaller(rows, p->data->total_tokens);
-    return p->eval ? larger(rows, smaller(p->eval->max_tokens, cap)) : rows;
+    return nbi_plan_n_evals(p) ? larger(rows, smaller(nbi_eval_sets_longest(p->evals), cap)) : rows;
 }
 
 static void apply(const nbi_plan *p, const nbi_change *c, nbi_plan_spec *s, nb_lora_config *lora)
@@ -112,6 +112,20 @@ static void cut(nbi_token_sums *s, const nb_dataset *d, int64_t window, int64_t 
     *s = now;
 }
 
+static void cut_evals(const nbi_plan *p, int64_t cap, nbi_workload *w)
+{
+    nbi_token_sums all = {0};
+    for (size_t i = 0; i < nbi_plan_n_evals(p); i++) {
+        nbi_token_sums one = {0};
+        cut(&one, p->evals->v[i].data, p->config.sliding_window, cap, 1);
+        all.rows += one.rows;
+        all.tokens += one.tokens;
+        all.trained += one.trained;
+        all.squares += one.squares;
+    }
+    w->eval = all;
+}
+
 /* The same epochs over rows cut to a length. */
 static void cut_work(const nbi_plan *p, int64_t cap, nbi_workload *w)
 {
@@ -126,8 +140,7 @@ static void cut_work(const nbi_plan *p, int64_t cap, nbi_workload *w)
     nbi_token_sums one = {0};
     nbi_token_sums_add(&one, p->data, window, 1);
     cut(&w->run, p->data, window, cap, w->run.rows / fmax(one.rows, 1));
-    if (p->eval)
-        cut(&w->eval, p->eval, window, cap, 1);
+    cut_evals(p, cap, w);
 }
 
 nb_status nbi_plan_changed(const nbi_plan *p, const nbi_change *c, nbi_memory_plan *m,

@@ -65,7 +65,11 @@ static void mark(windows *w, const nb_example *row)
 static nb_status mark_training(windows *w, const nbi_plan *p, int64_t updates, nb_error *err)
 {
     nbi_epoch e = {0};
-    NBI_TRY(nbi_epoch_make(&e, p->batching, 0, err));
+    nb_status st = nbi_epoch_make(&e, p->batching, 0, err);
+    if (st != NB_OK) {
+        nbi_epoch_free(&e);
+        return st;
+    }
     int64_t batches = updates * p->batching->accumulation;
     bool part = p->r->max_steps > 0 && batches < (int64_t)e.n_batches;
     size_t n = part ? e.starts.v[batches] : 0;
@@ -94,8 +98,9 @@ static nb_status count_windows(nbi_plan *p, int64_t updates, nb_error *err)
     if (!w.seen)
         return nbi_fail_nomem(err, "a plan", w.n);
     nb_status st = mark_training(&w, p, updates, err);
-    for (size_t i = 0; p->eval && i < p->eval->n; i++)
-        mark(&w, &p->eval->rows[i]);
+    for (size_t s = 0; s < nbi_plan_n_evals(p); s++)
+        for (size_t i = 0; i < p->evals->v[s].data->n; i++)
+            mark(&w, &p->evals->v[s].data->rows[i]);
     for (uint64_t i = 0; i < w.n; i++)
         p->spec.embed_windows += w.seen[i];
     nbi_free(w.seen);
@@ -106,7 +111,7 @@ static double evaluations(const nbi_plan *p, int64_t updates, int64_t epochs)
 {
     const nb_recipe *r = p->r;
     double n = 1; /* at the end */
-    if (!p->eval)
+    if (nbi_plan_n_evals(p) == 0)
         return 0;
     if (r->eval_strategy == NB_STRATEGY_STEPS && r->eval_steps > 0)
         n = ceil((double)updates / (double)r->eval_steps);
@@ -144,9 +149,10 @@ static void sum_work(nbi_plan *p, int64_t updates)
     w->batch_tokens =
         p->batching->packing ? micro * (double)p->batching->pack_tokens : micro * mean;
     w->micro_batches = w->run.tokens / fmax(w->batch_tokens, 1);
-    if (p->eval) {
+    for (size_t i = 0; i < nbi_plan_n_evals(p); i++)
+        nbi_token_sums_add(&w->eval, p->evals->v[i].data, window, 1);
+    if (nbi_plan_n_evals(p) > 0) {
         double group = (double)(p->r->eval_batch > 0 ? p->r->eval_batch : NBI_EVAL_BATCH);
-        nbi_token_sums_add(&w->eval, p->eval, window, 1);
         w->eval_passes =
             fmax(ceil(w->eval.rows / group), w->eval.tokens / fmax((double)p->spec.max_rows, 1));
     }
@@ -187,20 +193,21 @@ nb_status nbi_plan_make(nbi_plan *p, const char *dir, int64_t updates, nb_error 
     const nb_recipe *r = p->r;
     NBI_TRY(nbi_cpumask_parse(r->cpumask, &p->cpu_flags, err));
     set_length(p);
-    p->spec = (nbi_plan_spec){
-        .config = &p->config,
-        .dir = dir,
-        .method = r->method,
-        .quant = r->quant,
-        .cached = r->quantized_cache != NULL,
-        .lora = &r->lora,
-        .optim = r->optim,
-        .optim_config = &r->optim_config,
-        .compute = r->compute,
-        .save_dtype = r->save_dtype,
-        .threads = r->threads,
-        .checkpointing = r->checkpointing,
-        .data_rows = (int64_t)((p->data ? p->data->n : 0) + (p->eval ? p->eval->n : 0))};
+    p->spec = (nbi_plan_spec){.config = &p->config,
+                              .dir = dir,
+                              .method = r->method,
+                              .quant = r->quant,
+                              .cached = r->quantized_cache != NULL,
+                              .lora = &r->lora,
+                              .optim = r->optim,
+                              .optim_config = &r->optim_config,
+                              .compute = r->compute,
+                              .save_dtype = r->save_dtype,
+                              .threads = r->threads,
+                              .checkpointing = r->checkpointing,
+                              .data_rows = (int64_t)(p->data ? p->data->n : 0)};
+    for (size_t i = 0; i < nbi_plan_n_evals(p); i++)
+        p->spec.data_rows += (int64_t)p->evals->v[i].data->n;
     NBI_TRY(adopt_adapter(p, err));
     NBI_TRY(count_windows(p, updates, err));
     p->spec.max_rows = nbi_plan_max_rows(p, &nbi_no_change);

@@ -18,7 +18,20 @@ typedef enum nb_compute_choice {
     NB_COMPUTE_ASK_BF16,
     NB_COMPUTE_ASK_F16
 } nb_compute_choice;
-typedef enum nb_strategy { NB_STRATEGY_NO, NB_STRATEGY_STEPS, NB_STRATEGY_EPOCH } nb_strategy;
+typedef enum nb_strategy {
+    NB_STRATEGY_NO,
+    NB_STRATEGY_STEPS,
+    NB_STRATEGY_EPOCH,
+    NB_STRATEGY_BEST /* of saving only: after evaluations that are better than all before */
+} nb_strategy;
+/* What follows when a step gives numbers that are not finite, or a loss that jumps. */
+typedef enum nb_reaction { NB_REACT_WARN, NB_REACT_SKIP, NB_REACT_STOP } nb_reaction;
+
+/* A file of rows, by name when there are several. */
+typedef struct nb_named_file {
+    const char *name; /* NULL: the only one, given without a name */
+    const char *path;
+} nb_named_file;
 
 /* Strings live in the arena. Negative or NULL = not given unless said otherwise. */
 struct nb_recipe {
@@ -41,7 +54,12 @@ struct nb_recipe {
     const char *quantized_cache; /* folder */
 
     /* data */
-    const char *data, *eval_data;
+    const char *data;
+    const char *eval_data; /* the first of eval_sets; NULL: none */
+    struct {
+        const nb_named_file *v;
+        size_t n;
+    } eval_sets;
     nb_data_config data_config;
     int64_t eval_rows; /* rows to split off for evaluation; 0: none */
     double eval_fraction;
@@ -71,8 +89,20 @@ struct nb_recipe {
     const char *output_dir;
     bool probe;
     nb_strategy logging_strategy, eval_strategy, save_strategy;
-    int64_t logging_steps, eval_steps, save_steps, save_total_limit;
+    double logging_every, eval_every, save_every;  /* as given: updates, below 1 a part of all */
+    int64_t logging_steps, eval_steps, save_steps; /* 0: a part of a number not yet known */
+    int64_t save_total_limit;
+    bool logging_first_step;
     bool eval_on_start;
+    double eval_delay;     /* updates or epochs, as eval_strategy counts */
+    const char *metric;    /* metric_for_best_model; NULL: the loss of the first set */
+    int greater_is_better; /* -1: by the metric's name */
+    bool load_best;
+    int64_t patience; /* evaluations without improvement; 0: never ends early */
+    double patience_threshold;
+    nb_reaction on_nonfinite, on_spike;
+    int64_t max_skipped;
+    double spike_zscore;    /* 0: not looked for */
     bool eval_loss_trainer; /* eval_loss_reduction: trainer */
     const char *resume;     /* resume_from_checkpoint as given: "true" or a folder */
     bool resume_force;
@@ -90,6 +120,9 @@ struct nb_recipe {
     uint32_t generation;          /* of the file being read */
 };
 
+/* Turns steps given as a part of all into numbers of updates; NB_CONFIG when they do not fit each
+ * other. Called once the number of updates is known. */
+nb_status nb_recipe_resolve_steps(nb_recipe *r, int64_t total, nb_error *err) NB_MUST_CHECK;
 /* Whether a key (by its own name, not an alias) was set by file or flag. */
 bool nb_recipe_given(const nb_recipe *r, const char *key);
 /* Lines of advice about settings outside the usual range, and those that depend on how many rows

@@ -199,6 +199,58 @@ static nb_status check_data(nb_recipe *r, nb_error *err)
     return NB_OK;
 }
 
+static int64_t whole_steps(double every, int64_t total)
+{
+    if (every >= 1)
+        return (int64_t)every;
+    return total > 0 && every > 0 ? (int64_t)ceil(every * (double)total) : 0;
+}
+
+/* The best step must be one that was saved: every save follows an evaluation. */
+static nb_status check_best(const nb_recipe *r, nb_error *err)
+{
+    if (!r->load_best || r->save_strategy == NB_STRATEGY_BEST)
+        return NB_OK;
+    if (r->save_strategy != r->eval_strategy)
+        return clash(r, err,
+                     "load_best_model_at_end: save_strategy and eval_strategy must be the same; "
+                     "give save_strategy the value of eval_strategy, or best");
+    if (r->save_strategy == NB_STRATEGY_STEPS && r->save_steps > 0 && r->eval_steps > 0 &&
+        r->save_steps % r->eval_steps != 0)
+        return nbi_fail(err, NB_CONFIG,
+                        "load_best_model_at_end: save_steps (%lld) must be a multiple of "
+                        "eval_steps (%lld); change one of them, or use save_strategy: best",
+                        (long long)r->save_steps, (long long)r->eval_steps);
+    return NB_OK;
+}
+
+nb_status nb_recipe_resolve_steps(nb_recipe *r, int64_t total, nb_error *err)
+{
+    r->logging_steps = whole_steps(r->logging_every, total);
+    r->eval_steps = whole_steps(r->eval_every, total);
+    r->save_steps = whole_steps(r->save_every, total);
+    return check_best(r, err);
+}
+
+/* Everything that goes by evaluations needs some. */
+static nb_status check_watching(nb_recipe *r, nb_error *err)
+{
+    const char *key = r->load_best                           ? "load_best_model_at_end"
+                      : r->patience > 0                      ? "early_stopping_patience"
+                      : r->save_strategy == NB_STRATEGY_BEST ? "save_strategy: best"
+                                                             : NULL;
+    if (key && r->eval_strategy == NB_STRATEGY_NO)
+        return nbi_fail(err, NB_CONFIG,
+                        "%s goes by evaluations during the run; give eval_data, eval_rows or "
+                        "eval_fraction, and an eval_strategy other than no",
+                        key);
+    if (r->patience > 0 && !r->load_best)
+        return nbi_recipe_note(r, NB_LOG_NOTE, err,
+                               "early_stopping_patience without load_best_model_at_end: the "
+                               "result is that of the last step");
+    return NB_OK;
+}
+
 static nb_status derive_run(nb_recipe *r, nb_error *err)
 {
     bool rows = r->eval_data || r->eval_rows > 0 || r->eval_fraction > 0;
@@ -207,7 +259,12 @@ static nb_status derive_run(nb_recipe *r, nb_error *err)
                            : nb_recipe_given(r, "eval_steps") ? NB_STRATEGY_STEPS
                                                               : NB_STRATEGY_EPOCH;
     if (!nb_recipe_given(r, "eval_steps"))
-        r->eval_steps = r->logging_steps;
+        r->eval_every = r->logging_every;
+    if (r->load_best && !nb_recipe_given(r, "save_strategy")) {
+        r->save_strategy = r->eval_strategy;
+        if (!nb_recipe_given(r, "save_steps"))
+            r->save_every = r->eval_every;
+    }
     if (r->eval_strategy != NB_STRATEGY_NO && !rows)
         return clash(r, err,
                      "eval_strategy: there are no rows to evaluate; give eval_data, eval_rows or "
@@ -216,7 +273,8 @@ static nb_status derive_run(nb_recipe *r, nb_error *err)
         return clash(r, err,
                      "lr_scheduler_type: reduce_lr_on_plateau follows the evaluation loss; give "
                      "rows to evaluate and an eval_strategy");
-    return NB_OK;
+    NBI_TRY(check_watching(r, err));
+    return nb_recipe_resolve_steps(r, 0, err);
 }
 
 nb_status nbi_recipe_check(nb_recipe *r, nb_error *err)

@@ -24,6 +24,10 @@
     {                                                                                              \
         n, g, NBI_KEY_FLOAT, FIELD(f), min, max, NULL, "X", value, shown, help                     \
     }
+#define STEPS(n, g, f, value, shown, help)                                                         \
+    {                                                                                              \
+        n, g, NBI_KEY_STEPS, FIELD(f), 0, MANY, NULL, "N", value, shown, help                      \
+    }
 #define CHOICE(n, g, f, choices, type, value, shown, help)                                         \
     {                                                                                              \
         n, g, NBI_KEY_CHOICE, FIELD(f), 0, 0, choices, type, value, shown, help                    \
@@ -71,6 +75,15 @@ static const nbi_choice appended[] = {{"true", 0}, {"false", 1}, {NULL, 0}};
 static const nbi_choice strategies[] = {
     {"no", NB_STRATEGY_NO}, {"steps", NB_STRATEGY_STEPS}, {"epoch", NB_STRATEGY_EPOCH}, {NULL, 0}};
 static const nbi_choice full_disks[] = {{"wait", 0}, {"exit", 1}, {NULL, 0}};
+static const nbi_choice savings[] = {{"no", NB_STRATEGY_NO},
+                                     {"steps", NB_STRATEGY_STEPS},
+                                     {"epoch", NB_STRATEGY_EPOCH},
+                                     {"best", NB_STRATEGY_BEST},
+                                     {NULL, 0}};
+static const nbi_choice on_nonfinites[] = {
+    {"stop", NB_REACT_STOP}, {"skip", NB_REACT_SKIP}, {NULL, 0}};
+static const nbi_choice on_spikes[] = {
+    {"warn", NB_REACT_WARN}, {"skip", NB_REACT_SKIP}, {"stop", NB_REACT_STOP}, {NULL, 0}};
 static const nbi_choice reductions[] = {{"token", 0}, {"trainer", 1}, {NULL, 0}};
 static const nbi_choice reports[] = {
     {"tensorboard", 1}, {"none", 0}, {"all", 1}, {"false", 0}, {NULL, 0}};
@@ -113,7 +126,8 @@ const nbi_key nbi_keys[] = {
     TEXT("cpumask", "model", cpumask, "NAMES", "instruction sets to use, as doctor names them"),
 
     TEXT("data", "data", data, "FILE", "rows to train on: .jsonl, .json or .csv"),
-    TEXT("eval_data", "data", eval_data, "FILE", "rows to evaluate on"),
+    OTHER("eval_data", "data", NBI_KEY_FILES, eval_sets, "FILE", NULL,
+          "rows to evaluate on; several sets as a map NAME: FILE (NAME=FILE,NAME=FILE as a flag)"),
     INT("eval_rows", "data", eval_rows, 0, MANY, "0", NULL,
         "rows split off the data for evaluation"),
     FLOAT("eval_fraction", "data", eval_fraction, 0, 0.99, "0", NULL,
@@ -218,18 +232,42 @@ const nbi_key nbi_keys[] = {
     TEXT("output_dir", "run", output_dir, "DIR", "where results go"),
     CHOICE("logging_strategy", "run", logging_strategy, strategies, STRATEGY, "steps", NULL,
            "when training lines are logged"),
-    INT("logging_steps", "run", logging_steps, 1, MANY, "10", NULL, "updates between two lines"),
+    STEPS("logging_steps", "run", logging_every, "10", NULL,
+          "updates between two lines; below 1, a part of all updates"),
+    BOOL("logging_first_step", "run", logging_first_step, "false", "log the first step too"),
     CHOICE("eval_strategy", "run", eval_strategy, strategies, STRATEGY, NULL,
            "epoch, or steps with eval_steps, when there are rows for it", "when to evaluate"),
-    INT("eval_steps", "run", eval_steps, 1, MANY, NULL, "logging_steps",
-        "updates between two evaluations"),
+    STEPS("eval_steps", "run", eval_every, NULL, "logging_steps",
+          "updates between two evaluations; below 1, a part of all updates"),
     OTHER("eval_on_start", "run", NBI_KEY_BOOL, eval_on_start, "bool",
           "true when there are rows for it", "evaluate before the first step"),
     CHOICE("eval_loss_reduction", "run", eval_loss_trainer, reductions, "token|trainer", "token",
            NULL, "mean over tokens, or HF's mean over batches weighted by rows"),
-    CHOICE("save_strategy", "run", save_strategy, strategies, STRATEGY, "steps", NULL,
+    FLOAT("eval_delay", "run", eval_delay, 0, MANY, "0", NULL,
+          "updates or epochs (as eval_strategy counts) before the first evaluation"),
+    OTHER(
+        "metric_for_best_model", "run", NBI_KEY_TEXT, metric, "NAME", "loss",
+        "number of the evaluation that tells the best step: loss, NAME_loss, token_accuracy, ..."),
+    CHOICE("greater_is_better", "run", greater_is_better, tristate, "auto|true|false", "auto",
+           "false for names that end in loss or perplexity", "how the metric is compared"),
+    BOOL("load_best_model_at_end", "run", load_best, "false",
+         "the result is the best evaluated step, not the last one"),
+    INT("early_stopping_patience", "run", patience, 0, MANY, "0", "never",
+        "evaluations without improvement after which the run ends"),
+    FLOAT("early_stopping_threshold", "run", patience_threshold, 0, MANY, "0", NULL,
+          "what counts as an improvement"),
+    CHOICE("on_nonfinite", "run", on_nonfinite, on_nonfinites, "stop|skip", "stop", NULL,
+           "when a loss or gradient is NaN or infinite: end the run, or make no update"),
+    INT("max_skipped_steps", "run", max_skipped, 0, MANY, "5", NULL,
+        "updates left out in a row before the run ends all the same"),
+    CHOICE("on_spike", "run", on_spike, on_spikes, "warn|skip|stop", "warn", NULL,
+           "when the loss of a step jumps above its running mean"),
+    FLOAT("spike_zscore", "run", spike_zscore, 0, 1e9, "6", NULL,
+          "deviations above the running mean that count as a jump; 0: not looked for"),
+    CHOICE("save_strategy", "run", save_strategy, savings, STRATEGY "|best", "steps", NULL,
            "when checkpoints are written"),
-    INT("save_steps", "run", save_steps, 1, MANY, "500", NULL, "updates between two checkpoints"),
+    STEPS("save_steps", "run", save_every, "500", NULL,
+          "updates between two checkpoints; below 1, a part of all updates"),
     INT("save_total_limit", "run", save_total_limit, 0, MANY, "0", "all", "checkpoints kept"),
     TEXT(
         "resume_from_checkpoint", "run", resume, "PATH|true",

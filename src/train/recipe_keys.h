@@ -12,10 +12,12 @@ typedef enum nbi_key_type {
     NBI_KEY_BOOL,
     NBI_KEY_INT, /* int64_t, uint64_t or int by `size` */
     NBI_KEY_FLOAT,
+    NBI_KEY_STEPS,    /* double: a whole number from 1, or a part of all below 1 */
     NBI_KEY_CHOICE,   /* an enum or bool by `size` */
     NBI_KEY_TEXTS,    /* list of char * */
     NBI_KEY_INTS,     /* list of int64_t */
     NBI_KEY_PATTERNS, /* map of regular expressions to numbers */
+    NBI_KEY_FILES,    /* eval_sets: a file, or a map of names to files */
     NBI_KEY_VARS,     /* map of names to texts: data_config.template_vars */
     NBI_KEY_OPTIONS,  /* const char *: map of names to numbers and words, as a JSON object */
     NBI_KEY_MODULES   /* lora targets or excluded ones: "all-linear", names, or one regular

@@ -103,6 +103,16 @@ static nb_status store_float(nb_recipe *r, const nbi_key *k, const nbi_json *v, 
     return NB_OK;
 }
 
+static nb_status store_steps(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                             nb_error *err)
+{
+    double x;
+    if (!nbi_json_to_f64(v, &x) || !(x > 0) || x > k->max || (x >= 1 && x != floor(x)))
+        return wrong(k, v, where, err, "a whole number from 1, or a part of all below 1");
+    memcpy(field(r, k), &x, sizeof x);
+    return NB_OK;
+}
+
 static nb_status store_choice(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
                               nb_error *err)
 {
@@ -242,6 +252,84 @@ static nb_status store_vars(nb_recipe *r, const nbi_key *k, const nbi_json *v, c
     return NB_OK;
 }
 
+/* Names become parts of names of numbers and files: "eval_<name>_loss". */
+static bool is_set_name(const char *s, size_t len)
+{
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+    return len > 0 && len <= 64 && strspn(s, letters) >= len;
+}
+
+static nb_status put_set(nb_recipe *r, nb_named_file *sets, const nbi_key *k, const char *name,
+                         size_t name_len, const char *path, size_t path_len, nb_error *err)
+{
+    nb_named_file *f = &sets[r->eval_sets.n];
+    f->name = name ? nbi_arena_strndup(&r->arena, name, name_len) : NULL;
+    f->path = nbi_arena_strndup(&r->arena, path, path_len);
+    if ((name && !f->name) || !f->path)
+        return nomem(k, err);
+    r->eval_sets.n++;
+    r->eval_data = sets[0].path;
+    return NB_OK;
+}
+
+/* "NAME=FILE,NAME=FILE" as a flag has it: every part begins with a name. */
+static size_t count_named(const char *s)
+{
+    size_t n = 0;
+    for (;; s++, n++) {
+        size_t part = strcspn(s, ","), name = strcspn(s, "=,");
+        if (!is_set_name(s, name) || name + 1 >= part)
+            return 0;
+        s += part;
+        if (!*s)
+            return n + 1;
+    }
+}
+
+static nb_status store_flag_sets(nb_recipe *r, nb_named_file *sets, const nbi_key *k, const char *s,
+                                 nb_error *err)
+{
+    for (;; s++) {
+        size_t part = strcspn(s, ","), name = strcspn(s, "=");
+        NBI_TRY(put_set(r, sets, k, s, name, s + name + 1, part - name - 1, err));
+        s += part;
+        if (!*s)
+            return NB_OK;
+    }
+}
+
+static nb_status store_files(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                             nb_error *err)
+{
+    const char *s = NULL;
+    size_t len = 0, named = 0;
+    bool map = v->type == NBI_JT_OBJECT;
+    if (!map && (!nbi_json_to_str(v, &s, &len) || len == 0 || strlen(s) != len))
+        return wrong(k, v, where, err, "a file, or a map of names to files");
+    named = map ? v->n : count_named(s);
+    nb_named_file *sets =
+        nbi_arena_alloc(&r->arena, (named + 1) * sizeof *sets, _Alignof(nb_named_file));
+    if (!sets)
+        return nomem(k, err);
+    r->eval_sets.v = sets;
+    if (!map)
+        return named ? store_flag_sets(r, sets, k, s, err)
+                     : put_set(r, sets, k, NULL, 0, s, len, err);
+    for (const nbi_json *e = v->first; e; e = e->next) {
+        if (!is_set_name(e->key, e->key_len))
+            return nbi_fail(
+                err, NB_CONFIG,
+                "%s: %s: the name \"%.80s\" of a set: expected up to 64 letters, digits "
+                "and _ - .",
+                where, k->name, e->key);
+        if (!nbi_json_to_str(e, &s, &len) || len == 0 || strlen(s) != len)
+            return wrong(k, e, where, err, "a file for each name");
+        NBI_TRY(put_set(r, sets, k, e->key, e->key_len, s, len, err));
+    }
+    return NB_OK;
+}
+
 /* A word of YAML as what JSON would make of it. */
 static void write_option(nbi_json_writer *w, const nbi_json *v)
 {
@@ -366,6 +454,8 @@ void nbi_key_clear(nb_recipe *r, const nbi_key *k)
     }
     if (k->type == NBI_KEY_VARS)
         r->data_config.n_template_vars = 0;
+    if (k->type == NBI_KEY_FILES)
+        r->eval_data = NULL;
     memset(field(r, k), 0, k->size);
 }
 
@@ -393,6 +483,10 @@ nb_status nbi_key_store(nb_recipe *r, const nbi_key *k, const nbi_json *v, const
         return store_int(r, k, v, where, err);
     case NBI_KEY_FLOAT:
         return store_float(r, k, v, where, err);
+    case NBI_KEY_STEPS:
+        return store_steps(r, k, v, where, err);
+    case NBI_KEY_FILES:
+        return store_files(r, k, v, where, err);
     case NBI_KEY_CHOICE:
         return store_choice(r, k, v, where, err);
     case NBI_KEY_TEXTS:
@@ -490,6 +584,34 @@ static void write_vars(const nb_data_config *c, nbi_json_writer *w)
     nbi_jw_object_end(w);
 }
 
+/* As it was given: a file, or a map. */
+static void write_files(const nb_recipe *r, nbi_json_writer *w)
+{
+    size_t n = r->eval_sets.n;
+    bool map = n > 0 && r->eval_sets.v[0].name;
+    if (!map) {
+        write_text(w, n ? r->eval_sets.v[0].path : NULL);
+        return;
+    }
+    nbi_jw_object(w);
+    for (size_t i = 0; i < n; i++) {
+        nbi_jw_key(w, r->eval_sets.v[i].name);
+        nbi_jw_str(w, r->eval_sets.v[i].path);
+    }
+    nbi_jw_object_end(w);
+}
+
+/* Whole numbers without a decimal point. */
+static void write_steps(nbi_json_writer *w, double x)
+{
+    if (x == 0)
+        nbi_jw_null(w);
+    else if (x == floor(x))
+        nbi_jw_i64(w, (int64_t)x);
+    else
+        nbi_jw_f64(w, x);
+}
+
 void nbi_key_write(const nb_recipe *r, const nbi_key *k, nbi_json_writer *w)
 {
     const void *f = field(r, k);
@@ -511,6 +633,13 @@ void nbi_key_write(const nb_recipe *r, const nbi_key *k, nbi_json_writer *w)
     case NBI_KEY_FLOAT:
         memcpy(&d, f, sizeof d);
         nbi_jw_f64(w, d);
+        break;
+    case NBI_KEY_STEPS:
+        memcpy(&d, f, sizeof d);
+        write_steps(w, d);
+        break;
+    case NBI_KEY_FILES:
+        write_files(r, w);
         break;
     case NBI_KEY_CHOICE:
         write_choice(r, k, w);

@@ -53,6 +53,23 @@ static void write_resume(nbi_json_writer *w, const nbi_run *run)
     nbi_jw_array_end(w);
 }
 
+/* One set, or a map of them by name. */
+static void write_evals(nbi_json_writer *w, const nbi_run *run)
+{
+    const nbi_eval_sets *s = &run->evals;
+    if (s->n == 0)
+        return;
+    if (!s->v[0].name) {
+        write_data(w, "eval_data", s->v[0].data);
+        return;
+    }
+    nbi_jw_key(w, "eval_data");
+    nbi_jw_object(w);
+    for (size_t i = 0; i < s->n; i++)
+        write_data(w, s->v[i].name, s->v[i].data);
+    nbi_jw_object_end(w);
+}
+
 /* The settings in force: what adapter, model folder and machine decided in place of the recipe.
  * Borrows from the run. */
 static nb_recipe in_force(const nbi_run *run)
@@ -91,7 +108,7 @@ static nb_status log_header(nbi_run *run, nb_error *err)
     nbi_jw_member_i64(w, "warmup_steps", run->warmup);
     write_resume(w, run);
     write_data(w, "data", run->data);
-    write_data(w, "eval_data", run->eval);
+    write_evals(w, run);
     nbi_jw_key(w, "settings");
     nbi_jw_raw(w, settings);
     nbi_jw_member_f64(w, "seconds_to_first_step", nbi_clock_process());
@@ -121,10 +138,10 @@ typedef struct named {
     bool count;
 } named;
 
-static nb_status add_entry(nbi_run *run, nbi_entry_kind kind, const named *v, size_t n,
-                           nb_error *err)
+static nb_status add_entry(nbi_run *run, nbi_entry_kind kind, int64_t step, const named *v,
+                           size_t n, nb_error *err)
 {
-    NBI_TRY(nbi_history_begin(&run->history, kind, run->at.step, run->at.epoch_done, err));
+    NBI_TRY(nbi_history_begin(&run->history, kind, step, run->at.epoch_done, err));
     for (size_t i = 0; i < n; i++)
         NBI_TRY(nbi_history_add(&run->history, v[i].name, v[i].value, v[i].count, err));
     if (run->train_log) /* what comes before it is open is written when it opens */
@@ -132,7 +149,8 @@ static nb_status add_entry(nbi_run *run, nbi_entry_kind kind, const named *v, si
     nbi_watch_entries(run->watch);
     return NB_OK;
 }
-#define ADD_ENTRY(run, kind, v, err) add_entry(run, kind, v, sizeof(v) / sizeof *(v), err)
+#define ADD_ENTRY(run, kind, v, err)                                                               \
+    add_entry(run, kind, run->at.step, v, sizeof(v) / sizeof *(v), err)
 
 nb_status nbi_run_log_step(nbi_run *run, nb_error *err)
 {
@@ -147,24 +165,38 @@ nb_status nbi_run_log_step(nbi_run *run, nb_error *err)
                        {"tokens_per_second", run->tokens_per_second}};
     at->window_loss = 0;
     at->window_steps = 0;
+    at->last_log = at->step;
     *c = (nbi_window){.since = now, .aside = run->aside};
     return ADD_ENTRY(run, NBI_ENTRY_TRAIN, v, err);
 }
 
-nb_status nbi_run_log_eval(nbi_run *run, nb_error *err)
+nb_status nbi_run_log_eval(nbi_run *run, const nbi_eval_set *set, const nb_eval_result *e,
+                           nb_error *err)
 {
-    const nb_eval_result *e = &run->eval_result;
+    enum { N = 7 };
     const double seconds = fmax(e->seconds, 1e-9);
     const int64_t group = nbi_run_eval_group(run);
     const int64_t batches = (e->rows + group - 1) / group;
-    const named v[] = {{"eval_loss", e->loss},
-                       {"eval_perplexity", e->perplexity},
-                       {"eval_token_accuracy", e->token_accuracy},
-                       {"eval_tokens", (double)e->trained_tokens, true},
-                       {"eval_runtime", e->seconds},
-                       {"eval_samples_per_second", (double)e->rows / seconds},
-                       {"eval_steps_per_second", (double)batches / seconds}};
+    char names[N][NBI_METRIC_MAX];
+    named v[N] = {{"loss", e->loss},
+                  {"perplexity", e->perplexity},
+                  {"token_accuracy", e->token_accuracy},
+                  {"tokens", (double)e->trained_tokens, true},
+                  {"runtime", e->seconds},
+                  {"samples_per_second", (double)e->rows / seconds},
+                  {"steps_per_second", (double)batches / seconds}};
+    for (int i = 0; i < N; i++) {
+        nbi_eval_number_name(set, v[i].name, names[i]);
+        v[i].name = names[i];
+    }
     return ADD_ENTRY(run, NBI_ENTRY_EVAL, v, err);
+}
+
+nb_status nbi_run_log_trouble(nbi_run *run, const char *name, double value, double mean,
+                              double zscore, nb_error *err)
+{
+    const named v[] = {{name, value, isnan(mean)}, {"spike_mean", mean}, {"spike_zscore", zscore}};
+    return add_entry(run, NBI_ENTRY_TROUBLE, run->at.step + 1, v, isnan(mean) ? 1 : 3, err);
 }
 
 double nbi_run_operations(const nbi_run *run)
@@ -186,7 +218,7 @@ static double samples(const nbi_run *run)
 nb_status nbi_run_log_end(nbi_run *run, nb_error *err)
 {
     const double seconds = fmax(nbi_clock() - run->begin, 1e-9), steps = (double)run->at.step;
-    const named v[] = {{"train_loss", run->at.loss_sum / fmax(steps, 1)},
+    const named v[] = {{"train_loss", run->at.loss_sum / fmax(steps - (double)run->at.skipped, 1)},
                        {"train_runtime", seconds},
                        {"train_samples_per_second", samples(run) / seconds},
                        {"train_steps_per_second", steps / seconds},
@@ -211,20 +243,37 @@ nb_status nbi_run_log_open(nbi_run *run, nb_error *err)
 
 /* ---- the progress hook ---- */
 
+static nb_train_progress progress(const nbi_run *run)
+{
+    return (nb_train_progress){.step = run->at.step,
+                               .total_steps = run->total,
+                               .epoch = run->at.epoch_done,
+                               .loss = run->loss,
+                               .grad_norm = run->grad_norm,
+                               .learning_rate = run->lr,
+                               .tokens_per_second = run->tokens_per_second,
+                               .seconds = run->at.step > 0 ? nbi_clock() - run->begin : 0,
+                               .seconds_left = run->at.step > 0 ? nbi_run_seconds_left(run) : 0,
+                               .eval_loss = NAN};
+}
+
 void nbi_run_tell(const nbi_run *run, double eval_loss, bool logged)
 {
     if (!run->hooks->progress)
         return;
-    nb_train_progress p = {.step = run->at.step,
-                           .total_steps = run->total,
-                           .epoch = run->at.epoch_done,
-                           .loss = run->loss,
-                           .grad_norm = run->grad_norm,
-                           .learning_rate = run->lr,
-                           .tokens_per_second = run->tokens_per_second,
-                           .seconds = run->at.step > 0 ? nbi_clock() - run->begin : 0,
-                           .seconds_left = run->at.step > 0 ? nbi_run_seconds_left(run) : 0,
-                           .eval_loss = eval_loss,
-                           .logged = logged};
+    nb_train_progress p = progress(run);
+    p.eval_loss = eval_loss;
+    p.logged = logged;
+    run->hooks->progress(run->hooks->user, &p);
+}
+
+void nbi_run_tell_eval(const nbi_run *run, const nbi_eval_set *s, double loss)
+{
+    if (!run->hooks->progress)
+        return;
+    nb_train_progress p = progress(run);
+    p.eval_loss = loss;
+    p.eval_set = s->name;
+    p.logged = true;
     run->hooks->progress(run->hooks->user, &p);
 }

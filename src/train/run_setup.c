@@ -28,6 +28,28 @@ static nb_status check_recipe(nb_recipe *r, const nb_log *log, nb_error *err)
     return NB_OK;
 }
 
+/* Room first, so that a set that was read is in the list. */
+static nb_status open_evals(nbi_run *run, const nb_data_config *rows, nb_error *err)
+{
+    const nb_recipe *r = run->r;
+    const bool split = r->eval_rows > 0 || r->eval_fraction > 0;
+    const size_t n = split ? 1 : r->eval_sets.n;
+    if (n > 0 && !nbi_array_reserve(&run->evals, n))
+        return nbi_fail_nomem(err, "the evaluation sets", n * sizeof(nbi_eval_set));
+    for (size_t i = 0; i < n; i++) {
+        nbi_eval_set *s = &run->evals.v[i];
+        *s = (nbi_eval_set){.name = split ? NULL : r->eval_sets.v[i].name};
+        if (split)
+            NBI_TRY(nb_dataset_split(run->data, r->eval_rows, r->eval_fraction, r->seed, &s->data,
+                                     err));
+        else
+            NBI_TRY(nb_dataset_load(&s->data, r->eval_sets.v[i].path, rows, run->parts.tok,
+                                    run->plan.config.vocab, run->log, err));
+        run->evals.n++;
+    }
+    return NB_OK;
+}
+
 static nb_status open_data(nbi_run *run, nb_error *err)
 {
     const nb_recipe *r = run->r;
@@ -35,17 +57,12 @@ static nb_status open_data(nbi_run *run, nb_error *err)
     nb_data_config rows = r->data_config;
     rows.stop = run->hooks->stop;
     NBI_TRY(nb_dataset_load(&run->data, r->data, &rows, run->parts.tok, vocab, run->log, err));
-    if (r->eval_data)
-        NBI_TRY(
-            nb_dataset_load(&run->eval, r->eval_data, &rows, run->parts.tok, vocab, run->log, err));
-    else if (r->eval_rows > 0 || r->eval_fraction > 0)
-        NBI_TRY(
-            nb_dataset_split(run->data, r->eval_rows, r->eval_fraction, r->seed, &run->eval, err));
+    NBI_TRY(open_evals(run, &rows, err));
     if (run->data->n == 0)
         return nbi_fail(err, NB_DATA, "%s: no row is left for training", r->data);
     NBI_TRY(nbi_trained_rows(run->data, "training", run->log, err));
-    if (run->eval)
-        NBI_TRY(nbi_trained_rows(run->eval, "evaluation", run->log, err));
+    for (size_t i = 0; i < run->evals.n; i++)
+        NBI_TRY(nbi_trained_rows(run->evals.v[i].data, "evaluation", run->log, err));
     run->order = (nb_order){.seed = r->seed, .shuffle = r->shuffle};
     if (r->sample_order)
         NBI_TRY(nb_order_read(&run->order, r->sample_order, run->data->n, err));
@@ -60,8 +77,10 @@ static nb_status plan_updates(nbi_run *run, nb_error *err)
                         "per_device_train_batch_size %lld and gradient_accumulation_steps %lld: "
                         "expected at least 1",
                         (long long)r->batch, (long long)r->accumulation);
+    NBI_TRY(nbi_run_choose_metric(run, err));
     run->batching = nbi_batching_of(r, run->data, &run->order, run->log);
     NBI_TRY(nbi_total_updates(&run->batching, r->epochs, r->max_steps, &run->total, err));
+    NBI_TRY(nb_recipe_resolve_steps(run->r, run->total, err));
     NBI_TRY(nbi_find_longest(&run->batching, r->epochs, r->max_steps, &run->longest, err));
     run->batching.longest = run->longest.tokens;
     run->warmup = nbi_warmup_steps(r->warmup_steps, r->warmup_ratio, run->total);
@@ -178,7 +197,7 @@ nb_status nbi_run_open_rows(nbi_run *run, nb_error *err)
     NBI_TRY(open_data(run, err));
     NBI_TRY(plan_updates(run, err));
     run->plan.data = run->data;
-    run->plan.eval = run->eval;
+    run->plan.evals = &run->evals;
     run->plan.batching = &run->batching;
     return NB_OK;
 }
@@ -228,7 +247,7 @@ nb_status nbi_run_open(nbi_run *run, nb_error *err)
     run->plan.has_config = true;
     NBI_TRY(nbi_run_open_rows(run, err));
     nb_recipe_advise_rows(run->r, (int64_t)run->data->n, run->log);
-    NBI_TRY(nbi_identity_make(&run->identity, run->r, run->parts.dir, run->data, run->eval, err));
+    NBI_TRY(nbi_identity_make(&run->identity, run->r, run->parts.dir, run->data, &run->evals, err));
     NBI_TRY(nbi_resume_check(run, err));
     NBI_TRY(plan_memory(run, err));
     NBI_TRY(open_model(run, err));
@@ -252,7 +271,7 @@ void nbi_run_close(nbi_run *run)
     nbi_array_free(&run->group.v);
     nbi_array_free(&run->group.rows);
     nb_order_free(&run->order);
-    nb_dataset_close(&run->eval);
+    nbi_eval_sets_free(&run->evals);
     nb_dataset_close(&run->data);
     nb_adapter_note_free(&run->note);
     nbi_array_free(&run->saved);

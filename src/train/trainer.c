@@ -9,22 +9,6 @@
 #include "train/trainer.h"
 #include "train/trainer_state.h"
 
-/* The loss before is part of the result unless it was declined. */
-bool nbi_run_evaluates_first(const nbi_run *run)
-{
-    return run->eval && (run->r->eval_on_start || !nb_recipe_given(run->r, "eval_on_start"));
-}
-
-/* The evaluation before the first update is of no checkpoint. */
-static void note_best(nbi_run *run)
-{
-    nbi_progress *at = &run->at;
-    if (at->step > 0 && (at->best_step < 0 || run->eval_result.loss < at->best_metric)) {
-        at->best_metric = run->eval_result.loss;
-        at->best_step = at->step;
-    }
-}
-
 void nbi_run_keep_schedule(nbi_run *run)
 {
     const double *s = run->schedule.state;
@@ -42,72 +26,74 @@ void nbi_run_restore_schedule(nbi_run *run)
     memcpy(run->schedule.state, s, sizeof(s));
 }
 
-nb_status nbi_run_evaluate(nbi_run *run, nb_error *err)
+static bool due(const nbi_run *run, nb_strategy s, int64_t every)
 {
-    double begin = nbi_clock();
-    if (!run->eval || run->at.last_eval == run->at.step)
-        return NB_OK;
-    nbi_eval_setup s = {.model = run->parts.model,
-                        .ws = run->ws,
-                        .max_rows = run->max_rows,
-                        .batch = &run->batch,
-                        .data = run->eval,
-                        .group = nbi_run_eval_group(run),
-                        .mean_of_batches = run->r->eval_loss_trainer,
-                        .hooks = run->hooks};
-    NBI_TRY(nbi_evaluate_set(&s, &run->eval_result, err));
-    run->at.last_eval = run->at.step;
-    run->aside += nbi_clock() - begin;
-    NBI_TRY(nbi_run_log_eval(run, err));
-    if (run->at.step > 0) /* the one before the first step does not count, as in the Trainer */
-        nb_schedule_metric(&run->schedule, run->eval_result.loss);
-    nbi_run_keep_schedule(run);
-    if (run->at.step == 0)
-        run->result.eval_loss_before = run->eval_result.loss;
-    else
-        run->result.eval_loss_after = run->eval_result.loss;
-    note_best(run);
-    nbi_run_tell(run, run->eval_result.loss, true);
-    return NB_OK;
+    const nbi_progress *at = &run->at;
+    /* a run that ends within an epoch ends that too */
+    if (s == NB_STRATEGY_EPOCH)
+        return at->epoch_end || at->stopped || at->step == run->total;
+    return s == NB_STRATEGY_STEPS && every > 0 && at->step % every == 0;
 }
 
-static bool due(nb_strategy s, int64_t every, int64_t step, bool epoch_end)
+/* Nothing else would be logged of a run of fewer steps than a line takes. */
+static bool log_due(const nbi_run *run)
 {
-    if (s == NB_STRATEGY_EPOCH)
-        return epoch_end;
-    return s == NB_STRATEGY_STEPS && every > 0 && step % every == 0;
+    const nb_recipe *r = run->r;
+    const nbi_progress *at = &run->at;
+    return due(run, r->logging_strategy, r->logging_steps) ||
+           (at->step == 1 && r->logging_first_step) ||
+           (at->step == run->total && at->last_log < 0 && r->logging_strategy != NB_STRATEGY_NO);
+}
+
+static bool eval_due(const nbi_run *run)
+{
+    const nb_recipe *r = run->r;
+    bool last = run->at.step == run->total && r->eval_strategy == NB_STRATEGY_STEPS;
+    double done = r->eval_strategy == NB_STRATEGY_EPOCH ? run->at.epoch_done : (double)run->at.step;
+    return (last || due(run, r->eval_strategy, r->eval_steps)) && r->eval_delay <= done;
+}
+
+/* The last step is a checkpoint too when it may be the best one; else the result holds it. */
+static bool save_due(const nbi_run *run)
+{
+    const nb_recipe *r = run->r;
+    bool ends = run->at.step == run->total || run->at.stopped;
+    if (r->save_strategy == NB_STRATEGY_BEST)
+        return run->improved;
+    return due(run, r->save_strategy, r->save_steps) ||
+           (ends && r->load_best && r->save_strategy == NB_STRATEGY_STEPS);
+}
+
+static void count_step(nbi_run *run)
+{
+    nbi_progress *at = &run->at;
+    at->tokens_seen += run->tokens;
+    run->window.tokens += run->tokens;
+    if (at->step == 1)
+        run->result.first_loss = run->loss;
+    run->result.last_loss = run->loss;
+    if (run->left_out)
+        return;
+    at->window_loss += run->loss;
+    at->window_steps++;
+    at->loss_sum += run->loss;
 }
 
 /* What is due after an update, as far as it was not done: a resumed run begins here. */
 static nb_status rest_of_step(nbi_run *run, nb_error *err)
 {
-    const nb_recipe *r = run->r;
-    const nbi_progress *at = &run->at;
-    int64_t eval_steps = r->eval_steps > 0 ? r->eval_steps : r->logging_steps;
-    if (due(r->eval_strategy, eval_steps, at->step, at->epoch_end))
+    if (eval_due(run))
         NBI_TRY(nbi_run_evaluate(run, err));
-    if (due(r->save_strategy, r->save_steps, at->step, at->epoch_end))
-        NBI_TRY(nbi_run_checkpoint(run, err));
-    return NB_OK;
+    return save_due(run) ? nbi_run_checkpoint(run, err) : NB_OK;
 }
 
 static nb_status after_step(nbi_run *run, nb_error *err)
 {
-    const nb_recipe *r = run->r;
-    run->at.window_loss += run->loss;
-    run->at.window_steps++;
-    run->at.loss_sum += run->loss;
-    run->at.tokens_seen += run->tokens;
-    run->window.tokens += run->tokens;
-    if (run->at.step == 1)
-        run->result.first_loss = run->loss;
+    const bool logged = log_due(run);
+    count_step(run);
     if (run->at.step == run->first_step + 1)
         nbi_run_estimate_again(run);
-    run->result.last_loss = run->loss;
-    /* the last step is always one of the lines, however few steps there are */
-    bool last = run->at.step == run->total && r->logging_strategy != NB_STRATEGY_NO;
-    bool logged =
-        last || due(r->logging_strategy, r->logging_steps, run->at.step, run->at.epoch_end);
+    run->improved = false;
     if (logged)
         NBI_TRY(nbi_run_log_step(run, err));
     nbi_run_tell(run, NAN, logged);
@@ -152,7 +138,7 @@ static nb_status next_group(nbi_run *run, nb_error *err)
     return NB_OK;
 }
 
-static nb_status update(nbi_run *run, nb_error *err)
+nb_status nbi_run_advance(nbi_run *run, nb_error *err)
 {
     const nbi_progress before = run->at;
     nb_status st = next_group(run, err);
@@ -189,7 +175,7 @@ static nb_status enter_epoch(nbi_run *run, nb_error *err)
     return NB_OK;
 }
 
-static nb_status start(nbi_run *run, nb_error *err)
+nb_status nbi_run_start(nbi_run *run, nb_error *err)
 {
     nbi_run_restore_schedule(run);
     if (!run->resume.dir && nbi_run_evaluates_first(run))
@@ -207,18 +193,21 @@ static nb_status start(nbi_run *run, nb_error *err)
 
 static nb_status drive(nbi_run *run, nb_error *err)
 {
-    nb_status st = start(run, err);
-    while (st == NB_OK && run->at.step < run->total)
-        st = update(run, err);
-    if (st == NB_INTERRUPTED && run->at.step < run->total)
+    nb_status st = nbi_run_start(run, err);
+    while (st == NB_OK && nbi_run_goes_on(run))
+        st = nbi_run_advance(run, err);
+    if (st == NB_INTERRUPTED && nbi_run_goes_on(run))
         return interrupted(run, err);
     if (st != NB_OK && st != NB_INTERRUPTED)
         return st;
+    if (st == NB_OK)
+        NBI_TRY(nbi_run_load_best(run, err));
     NBI_TRY(nbi_run_save_final(run, err));
     if (st == NB_INTERRUPTED)
         return nbi_fail(err, NB_INTERRUPTED, "interrupted after the last step; the result is in %s",
                         run->r->output_dir);
-    NBI_TRY(nbi_run_evaluate(run, err));
+    if (!run->best_loaded)
+        NBI_TRY(nbi_run_evaluate(run, err));
     NBI_TRY(nbi_run_log_end(run, err));
     return nbi_trainer_state_write(run, run->r->output_dir, err);
 }
@@ -231,6 +220,22 @@ static void finish(nbi_run *run)
     snprintf(r->output_dir, sizeof(r->output_dir), "%s", run->r->output_dir);
 }
 
+void nbi_run_init(nbi_run *run, nb_recipe *r, const nb_train_hooks *hooks)
+{
+    static const nb_train_hooks none = {0};
+    *run = (nbi_run){
+        .r = r,
+        .hooks = hooks ? hooks : &none,
+        .log = hooks ? hooks->log : NULL,
+        .lock = -1,
+        .at =
+            {.last_eval = -1, .last_save = -1, .last_log = -1, .best_metric = NAN, .best_step = -1},
+        .result = {
+            .first_loss = NAN, .last_loss = NAN, .eval_loss_before = NAN, .eval_loss_after = NAN}};
+    nbi_history_init(&run->history);
+    run->log = nbi_notes_open(&run->notes, run->log);
+}
+
 nb_status nb_train(nb_recipe *r, const nb_train_hooks *hooks, nb_train_result *result,
                    nb_error *err)
 {
@@ -240,18 +245,9 @@ nb_status nb_train(nb_recipe *r, const nb_train_hooks *hooks, nb_train_result *r
 nb_status nb_train_with_base(nb_base *base, nb_recipe *r, const nb_train_hooks *hooks,
                              nb_train_result *result, nb_error *err)
 {
-    static const nb_train_hooks none = {0};
-    nbi_run run = {
-        .r = r,
-        .hooks = hooks ? hooks : &none,
-        .log = hooks ? hooks->log : NULL,
-        .lock = -1,
-        .parts = {.base = base},
-        .at = {.last_eval = -1, .last_save = -1, .best_metric = NAN, .best_step = -1},
-        .result = {
-            .first_loss = NAN, .last_loss = NAN, .eval_loss_before = NAN, .eval_loss_after = NAN}};
-    nbi_history_init(&run.history);
-    run.log = nbi_notes_open(&run.notes, run.log);
+    nbi_run run;
+    nbi_run_init(&run, r, hooks);
+    run.parts.base = base;
     nb_status st = nbi_run_open(&run, err);
     if (st == NB_OK)
         st = drive(&run, err);

@@ -47,6 +47,14 @@ typedef struct nbi_group {
     X(double, F64, schedule_1)                                                                     \
     X(double, F64, schedule_2)                                                                     \
     X(double, F64, schedule_3)                                                                     \
+    X(int64_t, I64, bad_evals)   /* in a row that were no improvement */                           \
+    X(bool, BOOL, stopped)       /* early, for want of improvement */                              \
+    X(int64_t, I64, skipped)     /* updates left out */                                            \
+    X(int64_t, I64, skipped_row) /* in a row, up to the last step */                               \
+    X(double, F64, spike_mean)   /* running mean and variance of the loss: guard.c */              \
+    X(double, F64, spike_var)                                                                      \
+    X(int64_t, I64, spike_n)                                                                       \
+    X(int64_t, I64, last_log)  /* step, -1: none yet */                                            \
     X(int64_t, I64, last_eval) /* step, -1: none yet */                                            \
     X(int64_t, I64, last_save)
 
@@ -73,6 +81,8 @@ typedef struct nbi_resume {
     int64_t step;
 } nbi_resume;
 
+enum { NBI_METRIC_MAX = 128 }; /* bytes of "eval_<set>_<number>" */
+
 struct nbi_run {
     nb_recipe *r;
     const nb_train_hooks *hooks; /* never NULL */
@@ -81,7 +91,8 @@ struct nbi_run {
 
     nbi_assembly parts;
     nbi_plan plan;
-    nb_dataset *data, *eval;
+    nb_dataset *data;
+    nbi_eval_sets evals;
     nb_order order;
     nbi_batching batching;
     nbi_longest longest;         /* micro-batch */
@@ -103,8 +114,13 @@ struct nbi_run {
     NBI_ARRAY(char *) forced; /* what resume_force let pass, each with its step */
     bool full;                /* full fine-tuning */
 
-    int64_t total, warmup; /* updates */
-    int64_t first_step;    /* updates done when this process began */
+    int64_t total, warmup;       /* updates */
+    int64_t first_step;          /* updates done when this process began */
+    char metric[NBI_METRIC_MAX]; /* that tells the best step; "" without evaluations */
+    bool greater;                /* is better */
+    bool improved;               /* this step's evaluation is the best so far */
+    bool best_loaded;            /* the parameters are those of at.best_step */
+    bool left_out;               /* the last step made no update */
     nbi_progress at;
     nbi_history history;
     nbi_epoch epoch;            /* number at.epoch_index */
@@ -139,6 +155,12 @@ nb_status nbi_run_open_rows(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 nb_status nbi_run_open(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 void nbi_run_close(nbi_run *run);
 
+/* The parts of nb_train: an empty run; what comes before the first step of an open one; the next
+ * update and all that follows it. */
+void nbi_run_init(nbi_run *run, nb_recipe *r, const nb_train_hooks *hooks);
+nb_status nbi_run_start(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+nb_status nbi_run_advance(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+
 /* Makes and locks the output folder; says what an earlier run left there. */
 nb_status nbi_output_open(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 /* Unlocks it, and removes it when this run made it and put nothing there. */
@@ -168,21 +190,49 @@ double nbi_run_seconds_left(const nbi_run *run);
 void nbi_run_keep_schedule(nbi_run *run);
 void nbi_run_restore_schedule(nbi_run *run);
 
+static inline bool nbi_run_goes_on(const nbi_run *run)
+{
+    return run->at.step < run->total && !run->at.stopped;
+}
+
+/* ---- guard.c ---- */
+
+/* After NB_NUMERIC with the reason in *err: by on_nonfinite the update is left out (NB_OK), or not.
+ */
+nb_status nbi_run_react_nonfinite(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+/* Before the update: looks for a jump of run->loss and does what on_spike says. */
+nb_status nbi_run_check_spike(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+
+/* ---- run_eval.c, best.c ---- */
+
+/* The name of a number of an evaluation: "eval_loss", "eval_<set>_loss". */
+void nbi_eval_number_name(const nbi_eval_set *s, const char *number, char out[NBI_METRIC_MAX]);
+/* Which number tells the best step; NB_CONFIG with the names when there is no such one. */
+nb_status nbi_run_choose_metric(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+/* With load_best_model_at_end: the parameters become those of the best step's checkpoint. */
+nb_status nbi_run_load_best(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+
 /* The loss before the first step is part of the result unless it was declined. */
 bool nbi_run_evaluates_first(const nbi_run *run);
 /* Opens train_log.jsonl: its first line, and what was logged before. */
 nb_status nbi_run_log_open(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 /* Entries of the history, and where they are shown: a logged step, the evaluation just made. */
 nb_status nbi_run_log_step(nbi_run *run, nb_error *err) NB_MUST_CHECK;
-nb_status nbi_run_log_eval(nbi_run *run, nb_error *err) NB_MUST_CHECK;
+nb_status nbi_run_log_eval(nbi_run *run, const nbi_eval_set *s, const nb_eval_result *e,
+                           nb_error *err) NB_MUST_CHECK;
+/* Of the step at hand; mean and zscore: NaN when it is no jump. */
+nb_status nbi_run_log_trouble(nbi_run *run, const char *name, double value, double mean,
+                              double zscore, nb_error *err) NB_MUST_CHECK;
 /* The last entry: what the whole run was. */
 nb_status nbi_run_log_end(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 /* The Trainer's estimate of the operations so far: six a token and weight. */
 double nbi_run_operations(const nbi_run *run);
 /* Tells the progress hook. eval_loss: NaN unless an evaluation was just made. */
 void nbi_run_tell(const nbi_run *run, double eval_loss, bool logged);
+void nbi_run_tell_eval(const nbi_run *run, const nbi_eval_set *s, double loss);
 
-/* Evaluates, logs and tells the progress hook. */
+/* Evaluates all sets, logs, tells the progress hook, and judges: at.best_step, at.stopped. Nothing
+ * when this step is evaluated already. */
 nb_status nbi_run_evaluate(nbi_run *run, nb_error *err) NB_MUST_CHECK;
 
 /* output_dir/checkpoint-<step>, complete; older ones of this run beyond save_total_limit go. */

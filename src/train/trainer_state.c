@@ -16,7 +16,10 @@
 static const struct {
     const char *prefix;
     nbi_entry_kind kind;
-} marks[] = {{"eval_", NBI_ENTRY_EVAL}, {"train_runtime", NBI_ENTRY_END}};
+} marks[] = {{"eval_", NBI_ENTRY_EVAL},
+             {"spike_", NBI_ENTRY_TROUBLE},
+             {"nonfinite_", NBI_ENTRY_TROUBLE},
+             {"train_runtime", NBI_ENTRY_END}};
 
 static nbi_entry_kind kind_of(const nbi_history *h, const nbi_entry *e)
 {

@@ -67,6 +67,8 @@ typedef struct hf_run {
 static const char *argument(const hf_run *r, const char *key)
 {
     const nbi_json *v = nbi_json_get(r->arguments, key);
+    if (v && v->type == NBI_JT_BOOL)
+        return v->boolean ? "true" : "false";
     return v ? v->text : NULL;
 }
 
@@ -90,8 +92,11 @@ static void train(const hf_run *r)
                                         "adam_epsilon",
                                         "eval_strategy",
                                         "save_strategy",
-                                        "logging_strategy"};
-    nbt_setting s[40] = {{"model", base},
+                                        "logging_strategy",
+                                        "load_best_model_at_end",
+                                        "metric_for_best_model",
+                                        "greater_is_better"};
+    nbt_setting s[48] = {{"model", base},
                          {"data", rows},
                          {"eval_data", valid},
                          {"format", "tokenized"},
@@ -250,11 +255,11 @@ static void sample_events(void **state)
         skip();
 }
 
-/* The adapter of the last checkpoint, and the final one, against the reference. */
-static void compare_adapter(hf_run *r, const char *which)
+/* One of our folders against one of the reference's. */
+static void compare_adapter(hf_run *r, const char *which, const char *reference)
 {
     nb_error err = {0};
-    char *last = nbt_join(r->dir, "adapter_last"), *init = nbt_join(r->dir, "adapter_init");
+    char *last = nbt_join(r->dir, reference), *init = nbt_join(r->dir, "adapter_init");
     char *dir = nbt_join(r->out, which);
     nb_safetensors *got, *want, *begin;
     NBT_OK(nb_safetensors_open_dir(&got, dir, "adapter_model", &err));
@@ -273,11 +278,29 @@ static void compare_adapter(hf_run *r, const char *which)
         }
         free(a), free(b), free(c);
     }
-    oracle_figure(&r->line, which[0] == '.' ? "adapter" : which, sqrt(diff / update), 1e-3);
+    oracle_figure(&r->line, reference, sqrt(diff / update), 1e-3);
     nb_safetensors_close(&got);
     nb_safetensors_close(&want);
     nb_safetensors_close(&begin);
     nbi_free(last), nbi_free(init), nbi_free(dir);
+}
+
+/* The same steps were saved. */
+static void compare_checkpoints(hf_run *r)
+{
+    const nbi_json *doc =
+        has(r->dir, "checkpoints.json") ? oracle_json(&r->arena, r->dir, "checkpoints.json") : NULL;
+    const nbi_json *list = nbi_json_get(doc, "checkpoints");
+    int64_t ours = 0, same = 0;
+    DIR *d = opendir(r->out);
+    for (struct dirent *e; list && d && (e = readdir(d));)
+        ours += strncmp(e->d_name, "checkpoint-", 11) == 0;
+    if (d)
+        closedir(d);
+    for (const nbi_json *e = list ? list->first : NULL; e; e = e->next)
+        same += has(r->out, e->key);
+    if (list)
+        oracle_count(&r->line, "checkpoints", same == ours ? same : -1, (int64_t)list->n);
 }
 
 static bool run_one(const char *root, const char *name)
@@ -299,8 +322,9 @@ static bool run_one(const char *root, const char *name)
     compare_state(&r, file);
     compare_end(&r);
     read_theirs(&r);
-    compare_adapter(&r, ".");
-    compare_adapter(&r, file);
+    compare_adapter(&r, file, "adapter_last");
+    compare_adapter(&r, ".", has(r.dir, "adapter_best") ? "adapter_best" : "adapter_last");
+    compare_checkpoints(&r);
     printf("%s:%s\n", name, r.line.text);
     nbi_arena_free(&r.arena);
     nbt_tmpdir_remove(r.tmp);

@@ -197,10 +197,8 @@ static void test_errors(void **state)
 static void test_foreign_keys(void **state)
 {
     (void)state;
-    static const char *const refused[][2] = {{"early_stopping_patience", "3"},
-                                             {"label_smoothing_factor", "0.1"},
-                                             {"assistant_only_loss", "true"},
-                                             {"eval_delay", "10"}};
+    static const char *const refused[][2] = {{"label_smoothing_factor", "0.1"},
+                                             {"assistant_only_loss", "true"}};
     static const char *const quiet[][2] = {{"neftune_noise_alpha", "null"},
                                            {"neftune_noise_alpha", "0"},
                                            {"deepspeed", "null"},
@@ -209,7 +207,6 @@ static void test_foreign_keys(void **state)
         {"deepspeed", "ds.json"},
         {"fsdp", "full_shard auto_wrap"},
         {"ddp_timeout", "1800"},
-        {"load_best_model_at_end", "true"},
         {"gradient_checkpointing_kwargs", "{use_reentrant: false}"}};
     nb_error err = {0};
     char part[100];
@@ -235,6 +232,66 @@ static void test_foreign_keys(void **state)
         assert_non_null(strstr(nbi_strbuf_str(&lines), part));
     }
     nbi_strbuf_free(&lines);
+    nb_recipe_free(&r);
+}
+
+/* Sets by name, steps as a part of all, and what goes by evaluations. */
+static void test_watching(void **state)
+{
+    (void)state;
+    nb_error err = {0};
+    nb_recipe *r = new_recipe();
+    set(r, "eval_data", "rows=1.jsonl"); /* a name and a file */
+    assert_true(r->eval_sets.n == 1 && !strcmp(r->eval_sets.v[0].name, "rows"));
+    set(r, "eval_data", "a,b=c.jsonl"); /* a file */
+    assert_true(r->eval_sets.n == 1 && !r->eval_sets.v[0].name);
+    assert_string_equal(r->eval_data, "a,b=c.jsonl");
+    set(r, "eval_data", "x=a.jsonl,y-2=b.jsonl");
+    assert_true(r->eval_sets.n == 2 && !strcmp(r->eval_sets.v[1].name, "y-2"));
+    assert_string_equal(r->eval_sets.v[1].path, "b.jsonl");
+    NBT_OK(read_text(r, "eval_data:\n  easy: e.jsonl\n  hard: h.jsonl\n", &err));
+    assert_true(r->eval_sets.n == 2 && !strcmp(r->eval_sets.v[1].name, "hard"));
+    assert_string_equal(r->eval_data, "e.jsonl");
+    char *json;
+    NBT_OK(nb_recipe_json(r, &json, &err));
+    assert_non_null(strstr(json, "\"eval_data\": {\"easy\": \"e.jsonl\", \"hard\": \"h.jsonl\"}"));
+    assert_non_null(strstr(json, "\"logging_steps\": 10,"));
+    nb_free(json);
+    NBT_FAILS(NB_CONFIG, "letters", read_text(r, "eval_data: {'a b': e.jsonl}\n", &err));
+    NBT_FAILS(NB_CONFIG, "a file for each name", read_text(r, "eval_data: {a: [1]}\n", &err));
+    NBT_FAILS(NB_CONFIG, "whole number", nb_recipe_set(r, "save_steps", "2.5", &err));
+    NBT_FAILS(NB_CONFIG, "whole number", nb_recipe_set(r, "eval_steps", "0", &err));
+    set(r, "eval_data", "e.jsonl");
+    set(r, "save_steps", "0.1");
+    set(r, "logging_steps", "7");
+    NBT_OK(nb_recipe_finish(r, NULL, &err));
+    assert_true(r->logging_steps == 7 && r->eval_steps == 7 && r->save_steps == 0);
+    NBT_OK(nb_recipe_resolve_steps(r, 101, &err));
+    assert_true(r->logging_steps == 7 && r->save_steps == 11);
+    /* the best step is one that was saved */
+    set(r, "load_best_model_at_end", "true");
+    NBT_OK(nb_recipe_finish(r, NULL, &err));
+    assert_int_equal(r->save_strategy, NB_STRATEGY_EPOCH);
+    set(r, "save_strategy", "steps");
+    NBT_FAILS(NB_CONFIG, "must be the same", nb_recipe_finish(r, NULL, &err));
+    set(r, "eval_strategy", "steps");
+    set(r, "save_steps", "20");
+    NBT_FAILS(NB_CONFIG, "multiple of eval_steps (7)", nb_recipe_finish(r, NULL, &err));
+    set(r, "save_steps", "21");
+    NBT_OK(nb_recipe_finish(r, NULL, &err));
+    set(r, "save_steps", "0.15"); /* of 100: 15 */
+    NBT_OK(nb_recipe_finish(r, NULL, &err));
+    NBT_FAILS(NB_CONFIG, "save_steps (15)", nb_recipe_resolve_steps(r, 100, &err));
+    set(r, "save_strategy", "best");
+    NBT_OK(nb_recipe_finish(r, NULL, &err));
+    set(r, "eval_data", "null");
+    set(r, "eval_strategy", "no");
+    NBT_FAILS(NB_CONFIG, "load_best_model_at_end goes by", nb_recipe_finish(r, NULL, &err));
+    set(r, "load_best_model_at_end", "false");
+    NBT_FAILS(NB_CONFIG, "save_strategy: best goes by", nb_recipe_finish(r, NULL, &err));
+    set(r, "save_strategy", "no");
+    set(r, "early_stopping_patience", "2");
+    NBT_FAILS(NB_CONFIG, "early_stopping_patience goes by", nb_recipe_finish(r, NULL, &err));
     nb_recipe_free(&r);
 }
 
@@ -518,7 +575,7 @@ int main(void)
         cmocka_unit_test(test_spellings),     cmocka_unit_test(test_advice),
         cmocka_unit_test(test_table),         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_optim_options), cmocka_unit_test(test_distance),
-        cmocka_unit_test(test_foreign_keys),
+        cmocka_unit_test(test_foreign_keys),  cmocka_unit_test(test_watching),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,27 +135,37 @@ static void pack_lowrank(const nb_lowrank *e, int64_t c0, int64_t k0, unsigned c
     }
 }
 
-/* A strip's chunks k0..k0+n-1 of B itself. */
+/* Backward: a strip's chunks, with those of the strip beside it at `next` unless that is NULL. */
+static void decode_strips(const product *g, int64_t c0, int64_t k0, int64_t n, const layout *l,
+                          unsigned char *dst, unsigned char *next)
+{
+    const int64_t column = (c0 >> log2_i64(g->b.w->block)) - l->scale_block, by = l->scale_step;
+    const float *scales = l->scales + (k0 - l->scale_k) * by + column;
+    for (int64_t k = 0; k < n; k += CHUNK) {
+        const int64_t row = g->b.row0 + k0 + k, rows = min_i64(CHUNK, g->k - k0 - k);
+        if (next)
+            decode_backward(g->b.w, row, rows, c0, 2 * COLS, scales + k * by, by,
+                            dst + k * STRIP_BYTES, next + k * STRIP_BYTES);
+        else
+            decode_backward(g->b.w, row, rows, c0, COLS, scales + k * by, by, dst + k * STRIP_BYTES,
+                            NULL);
+    }
+}
+
+/* Forward, and all that is not decoded square by square: a strip's chunks k0..k0+n-1 of B itself.
+ */
 static void pack_own(const product *g, int64_t c0, int64_t cols, int64_t k0, int64_t n,
                      const layout *l, unsigned char *dst)
 {
     const int64_t chunks = n / CHUNK;
     for (int64_t c = 0; c < cols; c += SIDE, dst += SQUARE_BYTES) {
         const int64_t have = min_i64(SIDE, cols - c);
-        if (g->fast && !g->b.swap) {
+        if (g->fast) {
             const int shift = log2_i64(g->b.w->block);
             const int64_t b0 = k0 >> shift, b1 = (k0 + n - 1) >> shift;
             scale_columns(g->b.w, g->b.row0 + c0 + c, have, b0, b1 - b0 + 1, l->scales);
             decode_forward(g->b.w, g->b.row0 + c0 + c, have, k0, chunks, l->scales, dst,
                            STRIP_BYTES * CHUNK);
-        } else if (g->fast) {
-            const int64_t column = (c0 >> log2_i64(g->b.w->block)) - l->scale_block;
-            const float *scales = l->scales + (k0 - l->scale_k) * l->scale_step + column;
-            for (int64_t i = 0; i < chunks && c == 0; i++)
-                decode_backward(g->b.w, g->b.row0 + k0 + i * CHUNK,
-                                min_i64(CHUNK, g->k - k0 - i * CHUNK), c0, COLS,
-                                scales + i * CHUNK * l->scale_step, l->scale_step,
-                                dst + i * STRIP_BYTES * CHUNK, NULL);
         } else {
             for (int64_t i = 0; i < chunks; i++) {
                 const int64_t k = k0 + i * CHUNK, left = min_i64(CHUNK, g->k - k);
@@ -168,12 +178,21 @@ static void pack_own(const product *g, int64_t c0, int64_t cols, int64_t k0, int
     }
 }
 
-/* The strip of columns c0..c0+cols-1 (at most COLS), inner indices k0..k0+n-1. */
+/* Whether the strip at column c is decoded with the one behind it, whose scales are the same. */
+static bool decodes_two(const product *g, int64_t c)
+{
+    return g->fast && g->b.swap && g->b.w->block >= 2 * COLS && c % (2 * COLS) == 0;
+}
+
+/* The strip of columns c0..c0+cols-1 (at most COLS), inner indices k0..k0+n-1. `next`: where the
+ * strip behind it goes, or NULL; `have`: B itself is there already. */
 static void pack_strip(const product *g, int64_t c0, int64_t cols, int64_t k0, int64_t n,
-                       const layout *l, unsigned char *dst)
+                       const layout *l, unsigned char *dst, unsigned char *next, bool have)
 {
     const int64_t own = max_i64(0, min_i64(n, round_up(g->k, CHUNK) - k0));
-    if (own > 0)
+    if (own > 0 && !have && g->fast && g->b.swap)
+        decode_strips(g, c0, k0, own, l, dst, next);
+    else if (own > 0 && !have)
         pack_own(g, c0, cols, k0, own, l, dst);
     dst += own * STRIP_BYTES;
     int64_t k = round_up(g->k, CHUNK);
@@ -313,7 +332,7 @@ typedef struct work {
 
 static unsigned char *strip_at(const work *w, int64_t s, int64_t in_ks)
 {
-    return w->l.strips + (w->keep ? s * strip_length(w->g) + in_ks : 0) * STRIP_BYTES;
+    return w->l.strips + (w->keep ? s * strip_length(w->g) + in_ks : s % 2 * KB) * STRIP_BYTES;
 }
 
 static errands make_errands(const product *g, const block *now, const block *before)
@@ -363,9 +382,13 @@ static void multiply_columns(work *w, int64_t ks0, int64_t ksn)
                 pack_unit(g, p->m0 + u * UNIT, min_i64(UNIT, p->rows - u * UNIT), k, kn, w->l.unit);
             for (int64_t s = 0; s < w->strips; s++) {
                 unsigned char *b = strip_at(w, s, k - ks0);
-                if (u == p->u0)
-                    pack_strip(g, w->j + s * COLS, min_i64(COLS, w->jn - s * COLS), k, kn, &w->l,
-                               b);
+                if (u == p->u0) {
+                    const int64_t c = w->j + s * COLS, cols = min_i64(COLS, w->jn - s * COLS);
+                    const bool two = s + 1 < w->strips && decodes_two(g, c);
+                    pack_strip(g, c, cols, k, kn, &w->l, b,
+                               two ? strip_at(w, s + 1, k - ks0) : NULL,
+                               s > 0 && decodes_two(g, c - COLS));
+                }
                 multiply_units(w, u, last, s, k, kn, b);
             }
         }

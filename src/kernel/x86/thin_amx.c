@@ -18,7 +18,7 @@
 /* Rows whose partial sums of c wait at a time, rows and columns that are packed at a time, blocks
  * of columns (those with a partial sum of their own), columns whose sums of d wait, tiles of ranks.
  */
-enum { SLAB = 512, ROWS = 2 * SIDE, COLS = 512, BLOCKS = 16, SPAN = 2048, MOST_TILES = 16 };
+enum { SLAB = 512, ROWS = 2 * SIDE, COLS = 128, BLOCKS = 16, SPAN = 2048, MOST_TILES = 16 };
 enum { SUM_FLOATS = SIDE * SIDE };
 
 /* 16 ranks of a term, from i0 on. */

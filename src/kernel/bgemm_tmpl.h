@@ -43,6 +43,11 @@ enum {
 _Static_assert(SCRATCH_END <= NB_SCRATCH_BYTES, "scratch");
 _Static_assert((KB / CHUNK + 1) * SIDE <= KS * SIDE, "scales");
 
+/* What of a left operand stands packed in the shared memory: n inner indices in blocks of kb. */
+typedef struct packing {
+    int64_t n, kb;
+} packing;
+
 typedef struct product {
     nb_queue *q;
     source a, b;
@@ -58,6 +63,7 @@ typedef struct product {
     bool own_a;    /* each thread packs the units it needs */
     int64_t inner; /* k and the ranks, each rounded up to whole chunks */
     int64_t kb;    /* inner indices of a partial sum, whole chunks */
+    packing packed;
 } product;
 
 /* One unit and strip: where its sums so far stand and where they belong in y. */
@@ -465,12 +471,13 @@ static int choose_grid(const product *g, int64_t units, int threads)
     return tm_best;
 }
 
-/* Packs units of the left operand: all inner blocks, in the order in which they are used. */
+/* Packs units of the left operand: the inner blocks that are not there yet, in the order in which
+ * they are used. */
 static void pack_units(const product *g, const region *p, int t, int threads)
 {
     int64_t from, to;
     cut(p->units, 1, t, threads, &from, &to);
-    for (int64_t k = 0; k < g->inner; k += g->kb) {
+    for (int64_t k = g->packed.n; k < g->inner; k += g->kb) {
         const int64_t kn = min_i64(g->kb, g->inner - k);
         for (int64_t u = from; u < to; u++)
             pack_unit(g, p->m0 + u * UNIT, min_i64(UNIT, p->rows - u * UNIT), k, kn,
@@ -507,16 +514,19 @@ static void clear_rows(const product *g)
         memset(nb_elem(g->y, g->y_dtype, i * g->ldy), 0, (size_t)g->n * nb_dtype_size(g->y_dtype));
 }
 
-static void run_product(product *g)
+/* Returns what stays packed for a product with the same left operand: the blocks that hold nothing
+ * else. */
+static packing run_product(product *g)
 {
+    const packing none = {0, 0};
     if (g->m == 0 || g->n == 0)
-        return;
+        return none;
     g->inner = round_up(g->k, CHUNK);
     for (int64_t e = 0; e < g->n_extra; e++)
         g->inner += round_up(g->extra[e].r, CHUNK);
     if (g->inner == 0) {
         clear_rows(g);
-        return;
+        return none;
     }
     const int64_t sums = (g->inner + KB - 1) / KB;
     g->kb = round_up((g->inner + sums - 1) / sums, CHUNK);
@@ -528,8 +538,13 @@ static void run_product(product *g)
     const int64_t most = g->own_a || room > MS ? MS : room;
     const int64_t parts = (g->m + most - 1) / most;
     const int64_t step = round_up((g->m + parts - 1) / parts, UNIT);
+    const bool stays = !g->own_a && step >= g->m;
+    if (!stays || g->packed.kb != g->kb)
+        g->packed = none;
     for (int64_t m0 = 0; m0 < g->m; m0 += step)
         product_rows(g, m0, min_i64(step, g->m - m0), threads);
+    const packing now = {g->k / g->kb * g->kb, g->kb};
+    return stays ? now : none;
 }
 
 void NBI_ISA(matmul)(const nb_matmul_args *a)
@@ -550,7 +565,7 @@ void NBI_ISA(matmul)(const nb_matmul_args *a)
                  .ldy = a->ldc,
                  .alpha = a->alpha,
                  .add = a->accumulate};
-    run_product(&g);
+    (void)run_product(&g);
 }
 
 static source weight_source(const nb_qgroup *s, bool backward)
@@ -564,39 +579,50 @@ static source weight_source(const nb_qgroup *s, bool backward)
     return b;
 }
 
+/* Rows of one group; `packed` and the result: what the shared memory holds of x before and then. */
+static packing group_product(const nb_qmatmul_args *a, const nb_qgroup *s, packing packed)
+{
+    assert(s->w_row0 >= 0 && s->w_rows >= 0 && s->w_row0 + s->w_rows <= s->w->n);
+    product g = {.q = a->q,
+                 .a = strided(nb_elem(a->x, a->x_dtype, s->row0 * a->ldx), a->x_dtype, a->ldx, 1),
+                 .b = weight_source(s, a->backward),
+                 .m = s->rows,
+                 .n = a->backward ? s->w->k : s->w_rows,
+                 .k = a->backward ? s->w_rows : s->w->k,
+                 .extra = a->extra,
+                 .n_extra = a->n_extra,
+                 .row0 = s->row0,
+                 .y = nb_elem(a->y, a->y_dtype, s->row0 * a->ldy),
+                 .y_dtype = a->y_dtype,
+                 .ldy = a->ldy,
+                 .alpha = 1.0f,
+                 .add = a->accumulate,
+                 .packed = packed};
+    return run_product(&g);
+}
+
 void NBI_ISA(qmatmul)(const nb_qmatmul_args *a)
 {
     if (a->compute != NB_COMPUTE_BF16) {
         nbi_qmatmul_avx512(a);
         return;
     }
-    for (int64_t i = 0; i < a->n_groups; i++) {
-        const nb_qgroup *s = &a->groups[i];
-        if (s->rows <= NB_FEW_ROWS && !a->backward) { /* bound by memory: dot products */
-            nb_qmatmul_args one = *a;
-            one.groups = s;
-            one.n_groups = 1;
-            nbi_qmatmul_avx512(&one);
-            continue;
+    const packing none = {0, 0};
+    packing packed = none;
+    for (; a; a = a->next)
+        for (int64_t i = 0; i < a->n_groups; i++) {
+            const nb_qgroup *s = &a->groups[i];
+            if (s->rows <= NB_FEW_ROWS && !a->backward) { /* bound by memory: dot products */
+                nb_qmatmul_args one = *a;
+                one.groups = s;
+                one.n_groups = 1;
+                one.next = NULL;
+                nbi_qmatmul_avx512(&one);
+            } else {
+                const packing left = group_product(a, s, packed);
+                packed = a->n_groups == 1 ? left : none;
+            }
         }
-        assert(s->w_row0 >= 0 && s->w_rows >= 0 && s->w_row0 + s->w_rows <= s->w->n);
-        product g = {
-            .q = a->q,
-            .a = strided(nb_elem(a->x, a->x_dtype, s->row0 * a->ldx), a->x_dtype, a->ldx, 1),
-            .b = weight_source(s, a->backward),
-            .m = s->rows,
-            .n = a->backward ? s->w->k : s->w_rows,
-            .k = a->backward ? s->w_rows : s->w->k,
-            .extra = a->extra,
-            .n_extra = a->n_extra,
-            .row0 = s->row0,
-            .y = nb_elem(a->y, a->y_dtype, s->row0 * a->ldy),
-            .y_dtype = a->y_dtype,
-            .ldy = a->ldy,
-            .alpha = 1.0f,
-            .add = a->accumulate};
-        run_product(&g);
-    }
 }
 
 #endif

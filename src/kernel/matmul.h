@@ -88,6 +88,10 @@ typedef struct nb_qmatmul_args {
     nb_dtype x_dtype, y_dtype; /* F32 (0) or BF16 */
     const nb_lowrank *extra;
     int64_t n_extra;
+    /* A further forward product with the same x (ldx, dtype, compute, rows of the groups), whose
+     * results overlap nothing of this one; NULL: none. Same bits as in a call of its own, but x is
+     * packed once for all. */
+    const struct nb_qmatmul_args *next;
 } nb_qmatmul_args;
 typedef void nb_qmatmul_fn(const nb_qmatmul_args *a);
 

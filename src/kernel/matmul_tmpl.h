@@ -245,7 +245,7 @@ void NBI_ISA(matmul)(const nb_matmul_args *a)
     run_product(&g);
 }
 
-void NBI_ISA(qmatmul)(const nb_qmatmul_args *a)
+static void qmatmul_groups(const nb_qmatmul_args *a)
 {
     for (int64_t i = 0; i < a->n_groups; i++) {
         const nb_qgroup *s = &a->groups[i];
@@ -272,6 +272,12 @@ void NBI_ISA(qmatmul)(const nb_qmatmul_args *a)
         g.first.a.bf16 = g.first.b.bf16 = a->compute == NB_COMPUTE_BF16;
         run_product(&g);
     }
+}
+
+void NBI_ISA(qmatmul)(const nb_qmatmul_args *a)
+{
+    for (; a; a = a->next)
+        qmatmul_groups(a);
 }
 
 void NBI_ISA(decode)(const nb_decode_args *a)

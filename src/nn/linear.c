@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "nn/linear.h"
 
+#include <assert.h>
+
 bool nb_linear_trains(const nb_linear *l)
 {
     if (l->dw || l->dbias)
@@ -72,58 +74,77 @@ static void call_hooks(const nb_linear *l, const nb_site_call *c, bool backward,
 }
 
 /* Rows [row0, row0 + rows) of W, all of them in a forward pass. */
-static void partial_product(const nb_linear *l, const nb_site_call *c, bool backward,
-                            bool accumulate, int64_t row0, int64_t rows, const terms *t)
+static nb_qmatmul_args partial_product(const nb_linear *l, const nb_site_call *c, bool backward,
+                                       bool accumulate, const terms *t, nb_qgroup *group,
+                                       int64_t row0, int64_t rows)
 {
-    nb_qgroup group = {.w = &l->w, .w_row0 = row0, .w_rows = rows, .row0 = 0, .rows = c->m};
-    c->exec->k.qmatmul(&(nb_qmatmul_args){.q = c->exec->q,
-                                          .groups = &group,
-                                          .n_groups = 1,
-                                          .backward = backward,
-                                          .x = backward ? nb_elem(c->dy, c->dy_dtype, row0) : c->x,
-                                          .ldx = backward ? c->ldy : c->ldx,
-                                          .y = backward ? c->dx : c->y,
-                                          .ldy = backward ? c->ldx : c->ldy,
-                                          .accumulate = accumulate,
-                                          .compute = c->exec->compute,
-                                          .x_dtype = backward ? c->dy_dtype : c->x_dtype,
-                                          .y_dtype = backward ? c->dx_dtype : c->y_dtype,
-                                          .extra = t->n ? t->v : NULL,
-                                          .n_extra = t->n});
+    *group = (nb_qgroup){.w = &l->w, .w_row0 = row0, .w_rows = rows, .row0 = 0, .rows = c->m};
+    return (nb_qmatmul_args){.q = c->exec->q,
+                             .groups = group,
+                             .n_groups = 1,
+                             .backward = backward,
+                             .x = backward ? nb_elem(c->dy, c->dy_dtype, row0) : c->x,
+                             .ldx = backward ? c->ldy : c->ldx,
+                             .y = backward ? c->dx : c->y,
+                             .ldy = backward ? c->ldx : c->ldy,
+                             .accumulate = accumulate,
+                             .compute = c->exec->compute,
+                             .x_dtype = backward ? c->dy_dtype : c->x_dtype,
+                             .y_dtype = backward ? c->dx_dtype : c->y_dtype,
+                             .extra = t->n ? t->v : NULL,
+                             .n_extra = t->n};
 }
 
 /* Rows of W whose part of an input gradient is summed at a time: more would not fit into the room
  * for packed operands, and fewer rows of dy at a time would decode W again and again. */
 enum { ROWS_AT_ONCE = 8192 };
 
-static void product(const nb_linear *l, const nb_site_call *c, bool backward, bool accumulate,
-                    const terms *t)
+static void input_gradient(const nb_linear *l, const nb_site_call *c, bool accumulate,
+                           const terms *t)
 {
     const terms none = {.n = 0};
     const int64_t n = l->w.n;
-    const bool cut = backward && c->dx_dtype == NB_DT_F32;
-    const int64_t parts = cut ? (n + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE : 1;
+    const int64_t parts = c->dx_dtype == NB_DT_F32 ? (n + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE : 1;
     for (int64_t i = 0; i < parts; i++) {
         const int64_t from = n * i / parts, to = n * (i + 1) / parts;
-        partial_product(l, c, backward, accumulate || i > 0, from, to - from,
-                        i + 1 < parts ? &none : t);
+        nb_qgroup group;
+        const nb_qmatmul_args a = partial_product(
+            l, c, true, accumulate || i > 0, i + 1 < parts ? &none : t, &group, from, to - from);
+        c->exec->k.qmatmul(&a);
+    }
+}
+
+/* The forward passes of n layers with the same x; what needs x alone has been done for all calls
+ * that are `prepared`. */
+static void forward_all(const nb_linear *const *l, const nb_site_call *c, int n, bool accumulate)
+{
+    terms t[NB_LINEAR_MAX_TOGETHER];
+    nb_qgroup group[NB_LINEAR_MAX_TOGETHER];
+    nb_qmatmul_args a[NB_LINEAR_MAX_TOGETHER] = {{0}};
+    assert(n > 0 && n <= NB_LINEAR_MAX_TOGETHER);
+    for (int i = 0; i < n; i++) {
+        gather_terms(l[i], &c[i], false, &t[i]);
+        a[i] = partial_product(l[i], &c[i], false, accumulate, &t[i], &group[i], 0, l[i]->w.n);
+        if (i > 0)
+            a[i - 1].next = &a[i];
+    }
+    c->exec->k.qmatmul(&a[0]);
+    for (int i = 0; i < n; i++) {
+        if (l[i]->bias)
+            c->exec->k.bias(&(nb_bias_args){.q = c[i].exec->q,
+                                            .rows = c[i].m,
+                                            .d = l[i]->w.n,
+                                            .b = l[i]->bias,
+                                            .y = c[i].y,
+                                            .ldy = c[i].ldy,
+                                            .dtype = c[i].y_dtype});
+        call_hooks(l[i], &c[i], false, t[i].taken);
     }
 }
 
 void nb_linear_forward(const nb_linear *l, const nb_site_call *c, bool accumulate)
 {
-    terms t;
-    gather_terms(l, c, false, &t);
-    product(l, c, false, accumulate, &t);
-    if (l->bias)
-        c->exec->k.bias(&(nb_bias_args){.q = c->exec->q,
-                                        .rows = c->m,
-                                        .d = l->w.n,
-                                        .b = l->bias,
-                                        .y = c->y,
-                                        .ldy = c->ldy,
-                                        .dtype = c->y_dtype});
-    call_hooks(l, c, false, t.taken);
+    forward_all(&l, c, 1, accumulate);
 }
 
 static void weight_gradient(const nb_linear *l, const nb_site_call *c)
@@ -152,7 +173,7 @@ void nb_linear_backward(const nb_linear *l, const nb_site_call *c, bool accumula
     terms t = {.n = 0, .taken = 0};
     if (c->dx) {
         gather_terms(l, c, true, &t);
-        product(l, c, true, accumulate, &t);
+        input_gradient(l, c, accumulate, &t);
     }
     if (l->dw && c->x)
         weight_gradient(l, c);
@@ -217,10 +238,9 @@ static void products_of_x(const nb_linear *const *l, const nb_site_call *c, int 
 void nb_linear_forward_all(const nb_linear *const *l, nb_site_call *c, int n)
 {
     products_of_x(l, c, n, false);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++)
         c[i].prepared = true;
-        nb_linear_forward(l[i], &c[i], false);
-    }
+    forward_all(l, c, n, false);
 }
 
 static void backward_input_all(const nb_linear *const *l, const nb_site_call *c, int n)

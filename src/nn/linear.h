@@ -6,7 +6,8 @@
 #include "nn/site.h"
 
 #define NB_LINEAR_MAX_SITES 4
-#define NB_LINEAR_MAX_TERMS 8 /* low-rank terms in one product; further hooks are called */
+#define NB_LINEAR_MAX_TOGETHER 4 /* layers with the same input in one call */
+#define NB_LINEAR_MAX_TERMS 8    /* low-rank terms in one product; further hooks are called */
 
 typedef struct nb_linear {
     nb_qtensor w;      /* [out, in] */

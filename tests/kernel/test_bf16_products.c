@@ -193,6 +193,49 @@ static void test_rows_same_bits(void **state)
         }
 }
 
+/* Products with the same left operand in one call: as in calls of their own. */
+static void test_same_left(void **state)
+{
+    (void)state;
+    static const shape shapes[] = {{40, 100, 1216}, {5, 70, 1216}, {2100, 33, 640}, {33, 300, 320}};
+    static const int64_t columns[] = {0, -67,
+                                      128}; /* beside those of the shape; few of the second */
+    for (size_t z = 0; z < sizeof(shapes) / sizeof(shapes[0]); z++)
+        NBT_FOR_LEVELS(l, 2)
+        {
+            product p[3], alone[3];
+            nb_qgroup g[3];
+            for (int i = 0; i < 3; i++) {
+                const kind kd = i == 1 ? K_BF16 : K_NF4_DQ;
+                const int variant = i == 2 ? 8 | 4 | 16 : 8;
+                shape s = shapes[z];
+                s.n += columns[i] > -s.n ? columns[i] : 0;
+                p[i] = make_product(kd, s, variant, l.q, &l.k);
+                alone[i] = make_product(kd, s, variant, l.q, &l.k);
+                g[i] = (nb_qgroup){&p[i].w.t, 0, s.n, 0, s.m};
+                p[i].a.groups = alone[i].a.groups = &g[i];
+                p[i].a.extra = alone[i].a.extra = &p[i].extra;
+                l.k.qmatmul(&alone[i].a);
+            }
+            const void *x[] = {p[1].a.x, p[2].a.x};
+            p[1].a.x = p[2].a.x = p[0].a.x;
+            p[0].a.next = &p[1].a;
+            p[1].a.next = &p[2].a;
+            l.k.qmatmul(&p[0].a);
+            p[1].a.x = x[0];
+            p[2].a.x = x[1];
+            for (int i = 0; i < 3; i++) {
+                const size_t bytes =
+                    (size_t)(p[i].m * p[i].a.ldy) * (p[i].a.y_dtype == NB_DT_BF16 ? 2 : 4);
+                if (p[i].m > NB_FEW_ROWS) /* which leave W unrounded */
+                    check(&p[i], l.k.qmatmul_variant);
+                assert_memory_equal(p[i].a.y, alone[i].a.y, bytes);
+                drop_product(&p[i]);
+                drop_product(&alone[i]);
+            }
+        }
+}
+
 /* Gradients of weights: the inner index runs over tokens; results as thin as adapters. */
 static void test_weight_gradients(void **state)
 {
@@ -238,8 +281,8 @@ static void test_weight_gradients(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cuts), cmocka_unit_test(test_nf4_all_variants),
+        cmocka_unit_test(test_cuts),      cmocka_unit_test(test_nf4_all_variants),
         cmocka_unit_test(test_many_rows), cmocka_unit_test(test_rows_same_bits),
-        cmocka_unit_test(test_weight_gradients)};
+        cmocka_unit_test(test_same_left), cmocka_unit_test(test_weight_gradients)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -151,6 +151,53 @@ NBT_UNUSED static size_t count_left(const char *dir)
     return left;
 }
 
+/* Folder `to` with the files of `from` under the same inodes: checkpoints are never written into.
+ */
+NBT_UNUSED static void link_folder(const char *from, const char *to)
+{
+    nb_error err = {0};
+    char **names;
+    size_t n;
+    NBT_OK(nbi_make_dirs(to, &err));
+    NBT_OK(nbi_list_dir(from, &names, &n, &err));
+    for (size_t i = 0; i < n; i++) {
+        char *a = nbt_join(from, names[i]), *b = nbt_join(to, names[i]);
+        assert_int_equal(link(a, b), 0);
+        nbi_free(a);
+        nbi_free(b);
+    }
+    nbi_list_dir_free(names, n);
+}
+
+/* An output folder that holds one checkpoint of another one. */
+NBT_UNUSED static void begin_from(const char *base, int step, const char *out)
+{
+    nb_error err = {0};
+    char *from = step_dir(base, step), *to = step_dir(out, step);
+    NBT_OK(nbi_remove_tree(out, &err));
+    link_folder(from, to);
+    nbi_free(from);
+    nbi_free(to);
+}
+
+/* Runs that save often wait for the disk; their folders lie in memory where there is some. */
+NBT_UNUSED static int setup_in_memory(void **state)
+{
+    if (access("/dev/shm", W_OK) == 0)
+        setenv("TMPDIR", "/dev/shm", 0);
+    return setup(state);
+}
+
+/* NIBBLE_LONG_TESTS asks for the numbers that a release is held to. */
+NBT_UNUSED static bool is_long(const char *left_out)
+{
+    const char *s = getenv("NIBBLE_LONG_TESTS");
+    if (s && *s && strcmp(s, "0") != 0)
+        return true;
+    print_message("%s: only with NIBBLE_LONG_TESTS=1\n", left_out);
+    return false;
+}
+
 NBT_UNUSED static void collect_line(void *user, nb_log_level level, const char *line)
 {
     (void)level;

@@ -10,16 +10,10 @@
 #include "train_util.h"
 #include "tiny_world.h"
 #include "resume_world.h"
+#include "train/manifest.h"
+#include "train/trainer.h"
 
-#define LAST "44"
 enum { STEPS = 44, CI_STEPS = 40, LONG_STEPS = 204 };
-
-/* NIBBLE_LONG_TESTS asks for 200 steps. */
-static bool is_long(void)
-{
-    const char *s = getenv("NIBBLE_LONG_TESTS");
-    return s && *s && strcmp(s, "0") != 0;
-}
 
 static const char *const thread_counts[] = {"1", "2", "3"};
 
@@ -29,11 +23,10 @@ static void from_every_step(void **state)
 {
     world *w = *state;
     nb_error err = {0};
-    const int last = is_long() ? LONG_STEPS : STEPS, n = is_long() ? 200 : CI_STEPS;
+    const bool all = is_long("from every step of 1 to 200");
+    const int last = all ? LONG_STEPS : STEPS, n = all ? 200 : CI_STEPS;
     char total[16], *base = place(w, "base"), *out = place(w, "again");
     snprintf(total, sizeof total, "%d", last);
-    if (!is_long())
-        print_message("steps 1 to 200 are left out: NIBBLE_LONG_TESTS is not set\n");
     NBT_OK(hard_train(w, base, NULL, NULL, &err, "max_steps", total, "save_steps", "1", NULL));
     const outcome whole = outcome_of(base, last);
     for (int k = 1; k <= n; k++) {
@@ -49,6 +42,127 @@ static void from_every_step(void **state)
     }
     nbi_free(base);
     nbi_free(out);
+}
+
+/* ---- every field ---- */
+
+/* Writes the state with the value of a progress field replaced, or without the field (NULL). */
+static void write_edited(const char *dir, const nbi_json *doc, const char *field, const char *value)
+{
+    nb_error err = {0};
+    nbi_strbuf b = {0};
+    nbi_json_writer w;
+    char *path = nbt_join(dir, "nibble_state.json"), *manifest = nbt_join(dir, "manifest.json");
+    nbi_json_writer_init(&w, &b, 1, true);
+    nbi_jw_object(&w);
+    for (const nbi_json *v = doc->first; v; v = v->next) {
+        nbi_jw_key(&w, v->key);
+        if (strcmp(v->key, "progress") != 0) {
+            nbi_jw_tree(&w, v);
+            continue;
+        }
+        nbi_jw_object(&w);
+        for (const nbi_json *p = v->first; p; p = p->next) {
+            const bool it = strcmp(p->key, field) == 0;
+            if (it && !value)
+                continue;
+            nbi_jw_key(&w, p->key);
+            it ? nbi_jw_raw(&w, value) : nbi_jw_tree(&w, p);
+        }
+        nbi_jw_object_end(&w);
+    }
+    nbi_jw_object_end(&w);
+    /* removed first: under its other name the file keeps what it holds */
+    assert_true(nbi_io_unlink(path) == 0 && nbi_io_unlink(manifest) == 0);
+    nbt_write(path, b.s, b.n);
+    NBT_OK(nbi_manifest_write(dir, &err));
+    nbi_strbuf_free(&b);
+    nbi_free(manifest);
+    nbi_free(path);
+}
+
+/* Another value of the same kind. */
+static void other_value(const nbi_json *v, const char *kind, char out[64])
+{
+    double f;
+    int64_t i;
+    assert_non_null(v);
+    if (strcmp(kind, "BOOL") == 0)
+        snprintf(out, 64, "%s", v->boolean ? "false" : "true");
+    else if (strcmp(kind, "I64") == 0 && nbi_json_to_i64(v, &i))
+        snprintf(out, 64, "%lld", (long long)i + 1);
+    else
+        snprintf(out, 64, "%.6f", nbi_json_to_f64(v, &f) ? f + 0.5 : 0.5);
+}
+
+/* kind NULL: leaves the field out. */
+static void edit_field(const char *dir, const char *field, const char *kind)
+{
+    nb_error err = {0};
+    nbi_arena arena;
+    nbi_json *doc;
+    char value[64], *path = nbt_join(dir, "nibble_state.json");
+    nbi_arena_init(&arena, NBI_MEM_OTHER);
+    NBT_OK(nbi_json_parse_file(&arena, path, 1u << 24, &doc, &err));
+    if (kind)
+        other_value(nbi_json_get(nbi_json_get(doc, "progress"), field), kind, value);
+    write_edited(dir, doc, field, kind ? value : NULL);
+    nbi_arena_free(&arena);
+    nbi_free(path);
+}
+
+/* From checkpoint `step` of base with one field changed; true when it ends as `whole`. */
+static bool ends_alike(world *w, const char *base, int step, const char *field, const char *kind,
+                       const outcome *whole)
+{
+    nb_error err = {0};
+    char *out = place(w, "field"), *dir = step_dir(out, step);
+    begin_from(base, step, out);
+    edit_field(dir, field, kind);
+    nb_status st = hard_train(w, out, NULL, NULL, &err, "max_steps", "14", "save_steps", "14",
+                              "resume_from_checkpoint", "true", NULL);
+    bool alike = false;
+    if (st == NB_OK) {
+        const outcome o = outcome_of(out, 14);
+        alike = memcmp(&o, whole, sizeof o) == 0;
+    }
+    nbi_free(dir);
+    nbi_free(out);
+    return alike;
+}
+
+/* A field that is not there is refused by name; one that is restored wrongly shows. */
+static void every_field(void **state)
+{
+    static const char *const fields[][2] = {
+#define FIELD(type, kind, name) {#name, #kind},
+        NBI_PROGRESS_MAP(FIELD)
+#undef FIELD
+    };
+    world *w = *state;
+    nb_error err = {0};
+    char *base = place(w, "fields"), *out = place(w, "field"), *dir = step_dir(out, 6);
+    NBT_OK(hard_train(w, base, NULL, NULL, &err, "max_steps", "14", "save_steps", "1", NULL));
+    outcome whole = outcome_of(base, 14);
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const char *name = fields[i][0];
+        begin_from(base, 6, out);
+        edit_field(dir, name, NULL);
+        NBT_FAILS(NB_FORMAT, name,
+                  hard_train(w, out, NULL, NULL, &err, "max_steps", "14", "save_steps", "14",
+                             "resume_from_checkpoint", dir, NULL));
+        /* within an epoch, after an evaluation, after the last step; where a checkpoint lies says
+         * when it was saved */
+        static const int steps[] = {6, 9, 14};
+        bool seen = strcmp(name, "last_save") == 0;
+        for (size_t j = 0; !seen && j < sizeof steps / sizeof *steps; j++)
+            seen = !ends_alike(w, base, steps[j], name, fields[i][1], &whole);
+        if (!seen)
+            fail_msg("%s can be restored wrongly and nobody sees it", name);
+    }
+    nbi_free(base);
+    nbi_free(out);
+    nbi_free(dir);
 }
 
 /* ---- interruptions ---- */
@@ -295,12 +409,14 @@ static void refusals(void **state)
     nbi_free(map);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(from_every_step), cmocka_unit_test(chain), cmocka_unit_test(full_model),
-        cmocka_unit_test(damage),          cmocka_unit_test(which), cmocka_unit_test(rotation),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(from_every_step), cmocka_unit_test(every_field), cmocka_unit_test(chain),
+        cmocka_unit_test(full_model),      cmocka_unit_test(damage),      cmocka_unit_test(which),
+        cmocka_unit_test(rotation),        cmocka_unit_test(refusals),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup_in_memory, teardown);
 }

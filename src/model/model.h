@@ -3,6 +3,7 @@
 #ifndef NB_MODEL_H
 #define NB_MODEL_H
 
+#include <signal.h>
 #include "base/log.h"
 #include "format/safetensors.h"
 #include "model/config.h"
@@ -37,9 +38,10 @@ typedef struct nb_model {
     /* private to model/ */
     nb_safetensors *files;
     nbi_arena strings, stats;
-    bool embed_mapped;         /* the table is in its file, and not the head's too */
-    struct nbi_stream *stream; /* NULL: weights stay in memory once read (stream.h) */
-    NBI_ARRAY(void *) owned;   /* weights converted or quantised at load */
+    bool embed_mapped;                 /* the table is in its file, and not the head's too */
+    struct nbi_stream *stream;         /* NULL: weights stay in memory once read (stream.h) */
+    NBI_ARRAY(void *) owned;           /* weights converted or quantised at load */
+    const volatile sig_atomic_t *stop; /* of the load; only while it goes on */
 } nb_model;
 
 typedef struct nb_model_load {
@@ -50,14 +52,16 @@ typedef struct nb_model_load {
                             * while loading, tensor by tensor */
     const char *quantized_cache; /* folder for the 4-bit form of models that are quantised while
                                   * loading; NULL: none */
-    bool stream;    /* weights of the blocks and the head stay in their mapped file and are dropped
-                     * when a pass is through with them; NB_CONFIG when they are not in a file */
+    bool stream; /* weights of the blocks and the head stay in their mapped file and are dropped
+                  * when a pass is through with them; NB_CONFIG when they are not in a file */
+    const volatile sig_atomic_t *stop; /* polled while weights are read, hashed and quantised; NULL:
+                                        * none */
     bool trainable; /* every weight becomes an f32 parameter with a gradient (dense folder only) */
 } nb_model_load;
 
-/* Opens a folder. Frozen dense weights stay in the mapping in their dtype; norms and biases are
- * copied to f32. Unknown or missing tensors, wrong shapes and dtypes are NB_FORMAT by tensor name;
- * a 4-bit folder opened as trainable is NB_UNSUPPORTED. */
+/* Opens a folder. NB_INTERRUPTED: *how->stop was set. Frozen dense weights stay in the mapping in
+ * their dtype; norms and biases are copied to f32. Unknown or missing tensors, wrong shapes and
+ * dtypes are NB_FORMAT by tensor name; a 4-bit folder opened as trainable is NB_UNSUPPORTED. */
 nb_status nb_model_open(nb_model **out, const char *dir, const nb_model_load *how,
                         const nb_log *log, nb_error *err) NB_MUST_CHECK;
 void nb_model_close(nb_model **m);

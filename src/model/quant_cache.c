@@ -10,6 +10,7 @@
 #include "base/sha256.h"
 #include "base/strbuf.h"
 #include "model/quantise.h"
+#include "model/weights.h"
 
 #define SHORT_HASH 16 /* digits in a name */
 #define MAX_NOTE 65536
@@ -17,8 +18,9 @@
 /* ---- hashes of mapped files ---- */
 
 /* out: the hash of the hashes of all pieces; the file's pages leave memory behind the work. */
-static nb_status hash_file(const nbi_mapfile *f, int threads, char out[65], nb_error *err)
+static nb_status hash_file(const nb_model *m, const nbi_mapfile *f, char out[65], nb_error *err)
 {
+    const int threads = m->exec.q->threads;
     size_t n = (f->size + NBI_QUANT_CACHE_PIECE - 1) / NBI_QUANT_CACHE_PIECE;
     char(*hex)[65] = nbi_calloc(NBI_MEM_IO, n + 1, sizeof *hex);
     if (!hex)
@@ -29,7 +31,9 @@ static nb_status hash_file(const nbi_mapfile *f, int threads, char out[65], nb_e
         nb_error mine = {0};
         size_t at = i * NBI_QUANT_CACHE_PIECE,
                len = f->size - at < NBI_QUANT_CACHE_PIECE ? f->size - at : NBI_QUANT_CACHE_PIECE;
-        nb_status s = nbi_sha256_hex(f->data + at, len, hex[i], &mine);
+        nb_status s = nbi_model_polled(m, &mine);
+        if (s == NB_OK)
+            s = nbi_sha256_hex(f->data + at, len, hex[i], &mine);
         nbi_mapfile_release(f->data + at, len);
         if (s != NB_OK) {
 #pragma omp critical(nbi_quant_cache_hash)
@@ -53,7 +57,7 @@ static nb_status hash_source(const nb_model *m, char out[65], nb_error *err)
     nb_status st = NB_OK;
     for (size_t i = 0; i < n && st == NB_OK; i++) {
         char hex[65];
-        st = hash_file(&f[i], m->exec.q->threads, hex, err);
+        st = hash_file(m, &f[i], hex, err);
         nbi_strbuf_printf(&all, "%s\n", hex);
     }
     if (st == NB_OK)
@@ -181,7 +185,7 @@ static nb_status check_entry(const entry *e, nb_error *err)
         s = nbi_fail(err, NB_FORMAT, "%s: is not %lld bytes long", e->weights, (long long)bytes);
     if (s == NB_OK && time_of(&st) != time) {
         size_t n;
-        s = hash_file(nb_safetensors_files(file, &n), e->m->exec.q->threads, now, err);
+        s = hash_file(e->m, nb_safetensors_files(file, &n), now, err);
         if (s == NB_OK && strcmp(now, hash) != 0)
             s = nbi_fail(err, NB_FORMAT, "%s: differs from what was written", e->weights);
     }
@@ -202,7 +206,7 @@ static nb_status write_note(const entry *e, const char *into, nb_error *err)
     nb_status s = weights && note ? nb_safetensors_open(&file, weights, err)
                                   : nbi_fail_nomem(err, "a path", strlen(into));
     if (s == NB_OK)
-        s = hash_file(nb_safetensors_files(file, &n), e->m->exec.q->threads, hash, err);
+        s = hash_file(e->m, nb_safetensors_files(file, &n), hash, err);
     if (s == NB_OK && nbi_io_stat(weights, &st) != 0)
         s = nbi_fail(err, NB_IO, "%s: cannot read", weights);
     if (s == NB_OK) {

@@ -140,6 +140,7 @@ static nb_status fill(void *user, size_t e, int64_t i0, int64_t n, void *buf, nb
     writer *k = user;
     const part *p = &k->parts.v[e];
     const size_t size = nb_dtype_size(k->entries.v[e].dtype), bytes = (size_t)n * size;
+    NBI_TRY(nbi_model_polled(k->m, err));
     if (p->kind != PART_COPY && k->current != p->source)
         NBI_TRY(make(k, p->source, err));
     const void *const from[] = {p->source->data, k->to.nested, k->book,  k->w.book,

@@ -167,6 +167,13 @@ static nb_status allocate(nb_model *m, nbi_loader *l, nb_error *err)
     return NB_OK;
 }
 
+nb_status nbi_model_polled(const nb_model *m, nb_error *err)
+{
+    if (m->stop && *m->stop)
+        return nbi_fail(err, NB_INTERRUPTED, "interrupted while reading %s", m->dir);
+    return NB_OK;
+}
+
 static nb_status load_all(nb_model *m, const nb_model_load *how, nb_error *err)
 {
     nbi_loader l = {.m = m, .how = how};
@@ -221,6 +228,7 @@ static nb_status begin(nb_model *m, const char *dir, const nb_model_load *how, c
                        nb_error *err)
 {
     m->dir = nbi_strdup(NBI_MEM_OTHER, dir);
+    m->stop = how->stop;
     if (!m->dir)
         return nbi_fail_nomem(err, "a path", strlen(dir));
     NBI_TRY(nb_config_read(&m->config, dir, err));
@@ -253,7 +261,9 @@ nb_status nb_model_open(nb_model **out, const char *dir, const nb_model_load *ho
 {
     NBI_TRY(nbi_model_begin(out, dir, how, log, err));
     nb_status s = load_all(*out, how, err);
-    if (s != NB_OK)
+    if (s == NB_OK)
+        (*out)->stop = NULL; /* the caller's flag may live shorter than the model */
+    else
         nb_model_close(out);
     return s;
 }

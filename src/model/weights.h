@@ -32,6 +32,9 @@ nb_status nbi_find_dense(nbi_loader *l, const nbi_tensor_spec *s, const nb_st_te
 nb_status nbi_check_unknown(const nbi_loader *l, nb_error *err) NB_MUST_CHECK;
 /* n bytes that live as long as the model. NULL: no memory. */
 void *nbi_model_own(nb_model *m, nbi_memtag tag, size_t n);
+/* NB_INTERRUPTED when *m->stop is set; asked before each tensor and each piece that is hashed.
+ * (weights.c) */
+nb_status nbi_model_polled(const nb_model *m, nb_error *err) NB_MUST_CHECK;
 /* Places one tensor; visitor of nbi_layout_walk, user is the loader. (weights_load.c) */
 nb_status nbi_load_tensor(void *user, const nbi_tensor_spec *s, nb_error *err) NB_MUST_CHECK;
 /* The linear layer of a part; the part is one. */

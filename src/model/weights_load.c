@@ -275,6 +275,7 @@ static nb_status load_dense_linear(nbi_loader *l, const nbi_tensor_spec *s, nb_l
 nb_status nbi_load_tensor(void *user, const nbi_tensor_spec *s, nb_error *err)
 {
     nbi_loader *l = user;
+    NBI_TRY(nbi_model_polled(l->m, err));
     if (s->part == NBI_PART_EMBED)
         return load_embedding(l, s, err);
     if (nbi_part_is_norm(s->part)) {

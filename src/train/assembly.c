@@ -130,7 +130,7 @@ static nb_status open_tokenizer(nbi_assembly *a, const nb_recipe *r, const nb_lo
 
 nb_status nbi_assembly_begin(nbi_assembly *a, const nb_recipe *r, const nb_log *log, nb_error *err)
 {
-    *a = (nbi_assembly){.base = a->base};
+    *a = (nbi_assembly){.base = a->base, .stop = a->stop};
     if (!r->model)
         return nbi_fail(err, NB_CONFIG,
                         "model: not given; name the folder of a Hugging Face model (--model DIR)");
@@ -199,6 +199,7 @@ nb_status nbi_assembly_load(nbi_assembly *a, const nb_recipe *r, bool trainable,
                          .quantized_cache = r->quantized_cache,
                          .trainable = trainable};
     how.stream = a->stream;
+    how.stop = a->stop;
     NBI_TRY(nbi_cpumask_parse(r->cpumask, &how.cpu_flags, err));
     if (!a->base || trainable || how.stream)
         return nb_model_open(&a->model, a->dir, &how, log, err);

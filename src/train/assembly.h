@@ -20,8 +20,9 @@ typedef struct nbi_assembly {
     nb_tokenizer *tok;   /* NULL: the folder has no tokenizer.json */
     char *dir;           /* of the model */
     bool stream;         /* set before nbi_assembly_load: weights stay in their file */
-    nb_hook **aside;     /* [sites] hooks of the adapter while it is off; else NULLs */
-    bool off;            /* the adapter is */
+    const volatile sig_atomic_t *stop; /* set before all: polled meanwhile; NULL: none */
+    nb_hook **aside; /* [sites] hooks of the adapter while it is off; else NULLs */
+    bool off;        /* the adapter is */
 } nbi_assembly;
 
 /* Takes over what an adapter folder says about its base, each unless the recipe says otherwise: the

@@ -54,6 +54,7 @@ static nb_status open_evaluation(nbi_evaluation *e, nb_recipe *r, nb_error *err)
     given.stop = hooks ? hooks->stop : NULL;
     if (r->adapter)
         NBI_TRY(nbi_recipe_adopt(r, r->adapter, true, log, err));
+    e->parts.stop = given.stop;
     NBI_TRY(nbi_assembly_open(&e->parts, r, false, log, err));
     if (r->adapter)
         NBI_TRY(nbi_assembly_adapt(&e->parts, r->adapter, log, err));

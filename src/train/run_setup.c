@@ -125,6 +125,7 @@ static nb_status open_model(nbi_run *run, nb_error *err)
 {
     nbi_assembly *p = &run->parts;
     p->stream = run->plan.memory.stream;
+    p->stop = run->hooks->stop;
     NBI_TRY(nbi_assembly_load(p, run->r, run->full, run->log, err));
     if (run->full)
         run->params = &p->model->params;

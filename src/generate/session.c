@@ -19,7 +19,7 @@ struct nb_session {
 
 /* Frequencies that depend on the length are those of the whole prompt, which therefore must go in
  * at once. */
-static int64_t chunk_rows(const nb_model_config *f, int64_t capacity)
+int64_t nb_session_rows(const nb_model_config *f, int64_t capacity)
 {
     bool whole = f->rope.type == NB_ROPE_DYNAMIC && capacity > f->max_positions;
     return whole || capacity < PROMPT_CHUNK ? capacity : PROMPT_CHUNK;
@@ -46,7 +46,7 @@ nb_status nb_session_open(nb_session **out, nb_model *m, int64_t capacity, nb_er
     if (!s)
         return nbi_fail_nomem(err, "generation", sizeof *s);
     s->model = m;
-    s->chunk = chunk_rows(&m->config, capacity);
+    s->chunk = nb_session_rows(&m->config, capacity);
     nb_status st = allocate(s, capacity, err);
     if (st != NB_OK) {
         nb_session_close(&s);

@@ -14,6 +14,8 @@ typedef struct nb_session nb_session;
 nb_status nb_session_open(nb_session **out, nb_model *m, int64_t capacity,
                           nb_error *err) NB_MUST_CHECK;
 void nb_session_close(nb_session **s);
+/* Tokens that its workspace takes in one pass; the cache takes `capacity`. For plans. */
+int64_t nb_session_rows(const nb_model_config *c, int64_t capacity);
 int64_t nb_session_capacity(const nb_session *s);
 /* Tokens so far. */
 int64_t nb_session_length(const nb_session *s);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 #include "base/fail.h"
+#include "generate/session.h"
 #include "model/quant_cache.h"
 #include "model/stream.h"
 
@@ -151,6 +152,32 @@ static uint64_t sum_of(const uint64_t *tag)
     return n;
 }
 
+/* Samples are generated beside the training's memory: keys, values and a workspace of their own,
+ * and a piece of the embedding for each token. */
+static nb_status add_session(planner *k, nb_error *err)
+{
+    const nb_model_config *c = k->s->config;
+    const int64_t tokens = k->s->session_tokens;
+    const size_t act = nb_dtype_size(NB_ACT_DTYPE(k->s->compute));
+    uint64_t *tag = k->p->tag, pieces = (uint64_t)tokens * NBI_PLAN_WINDOW;
+    size_t activations, scratch;
+    if (tokens == 0)
+        return NB_OK;
+    const nb_pass_plan pass = {.max_rows = nb_session_rows(c, tokens)};
+    if (!nb_workspace_size(k->model, &pass, &activations, &scratch))
+        return nbi_fail(err, NB_LIMIT, "sample_prompts: %lld tokens exceed the address space",
+                        (long long)tokens);
+    tag[NBI_MEM_KV] +=
+        2 * nbi_mem_footprint((size_t)(c->layers * tokens * c->kv_heads * c->head_dim) * act) +
+        (uint64_t)tokens * 3 * sizeof(int32_t);
+    tag[NBI_MEM_ACTIVATIONS] += nbi_mem_footprint(activations);
+    tag[NBI_MEM_SCRATCH] +=
+        nbi_mem_footprint(scratch) + nbi_mem_footprint((size_t)c->vocab * 2 * sizeof(float));
+    if (k->p->weights.params == 0 && !c->tie_embeddings)
+        tag[NBI_MEM_WEIGHTS] += pieces < k->p->weights.embed ? pieces : k->p->weights.embed;
+    return NB_OK;
+}
+
 static nb_status add_workspace(planner *k, nb_error *err)
 {
     uint64_t *tag = k->p->tag, before = sum_of(tag), limit = k->s->limit;
@@ -227,6 +254,7 @@ static nb_status make(planner *k, nb_error *err)
     p->tag[NBI_MEM_SCRATCH] += nbi_mem_footprint(nb_queue_bytes(threads));
     p->tag[NBI_MEM_IO] += batch_bytes(s);
     count_products(k);
+    NBI_TRY(add_session(k, err));
     NBI_TRY(add_workspace(k, err));
     if (p->stream)
         count_reading(k);

@@ -22,6 +22,7 @@ typedef struct nbi_plan_spec {
     int checkpointing;      /* gradient_checkpointing: -1 auto, 0, 1 */
     int64_t max_rows;       /* tokens of the longest micro-batch or evaluation pass */
     int64_t data_rows;      /* rows of all data sets, for lists of them */
+    int64_t session_tokens; /* prompt and answer of samples during the run; 0: there are none */
     uint64_t embed_windows; /* pieces of NBI_PLAN_WINDOW bytes of the embedding that the data reads;
                              * 0: all of it */
     uint64_t limit;         /* bytes that `auto` may use */

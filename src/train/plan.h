@@ -26,9 +26,10 @@ typedef struct nbi_plan {
     const nb_dataset *data;
     const nbi_eval_sets *evals; /* NULL or empty: nothing is evaluated */
     const nbi_batching *batching;
-    int64_t length; /* longest row; without data the one assumed */
-    bool assumed;   /* there is no data */
-    bool whole_run; /* the number of steps is known: by data or max_steps */
+    int64_t session_tokens; /* of samples during the run; 0: there are none */
+    int64_t length;         /* longest row; without data the one assumed */
+    bool assumed;           /* there is no data */
+    bool whole_run;         /* the number of steps is known: by data or max_steps */
 
     nbi_workload work;
     unsigned cpu_flags;

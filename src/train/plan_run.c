@@ -205,6 +205,7 @@ nb_status nbi_plan_make(nbi_plan *p, const char *dir, int64_t updates, nb_error 
                               .save_dtype = r->save_dtype,
                               .threads = r->threads,
                               .checkpointing = r->checkpointing,
+                              .session_tokens = p->session_tokens,
                               .data_rows = (int64_t)(p->data ? p->data->n : 0)};
     for (size_t i = 0; i < nbi_plan_n_evals(p); i++)
         p->spec.data_rows += (int64_t)p->evals->v[i].data->n;

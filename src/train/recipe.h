@@ -100,6 +100,12 @@ struct nb_recipe {
     bool load_best;
     int64_t patience; /* evaluations without improvement; 0: never ends early */
     double patience_threshold;
+    struct {
+        const char *const *v;
+        size_t n;
+        bool file; /* v[0] names a file of prompts or rows */
+    } sample_prompts;
+    int64_t sample_max_new_tokens;
     nb_reaction on_nonfinite, on_spike;
     int64_t max_skipped;
     double spike_zscore;    /* 0: not looked for */

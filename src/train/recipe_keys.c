@@ -256,6 +256,11 @@ const nbi_key nbi_keys[] = {
         "evaluations without improvement after which the run ends"),
     FLOAT("early_stopping_threshold", "run", patience_threshold, 0, MANY, "0", NULL,
           "what counts as an improvement"),
+    OTHER("sample_prompts", "run", NBI_KEY_PROMPTS, sample_prompts, "LIST", NULL,
+          "prompts answered before, at each evaluation and after; or a file: .jsonl rows, else a "
+          "prompt a line"),
+    INT("sample_max_new_tokens", "run", sample_max_new_tokens, 1, 1 << 20, "64", NULL,
+        "tokens of such an answer"),
     CHOICE("on_nonfinite", "run", on_nonfinite, on_nonfinites, "stop|skip", "stop", NULL,
            "when a loss or gradient is NaN or infinite: end the run, or make no update"),
     INT("max_skipped_steps", "run", max_skipped, 0, MANY, "5", NULL,

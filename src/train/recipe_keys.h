@@ -18,6 +18,7 @@ typedef enum nbi_key_type {
     NBI_KEY_INTS,     /* list of int64_t */
     NBI_KEY_PATTERNS, /* map of regular expressions to numbers */
     NBI_KEY_FILES,    /* eval_sets: a file, or a map of names to files */
+    NBI_KEY_PROMPTS,  /* sample_prompts: a file, or a list of texts */
     NBI_KEY_VARS,     /* map of names to texts: data_config.template_vars */
     NBI_KEY_OPTIONS,  /* const char *: map of names to numbers and words, as a JSON object */
     NBI_KEY_MODULES   /* lora targets or excluded ones: "all-linear", names, or one regular

@@ -330,6 +330,30 @@ static nb_status store_files(nb_recipe *r, const nbi_key *k, const nbi_json *v, 
     return NB_OK;
 }
 
+static nb_status store_prompts(nb_recipe *r, const nbi_key *k, const nbi_json *v, const char *where,
+                               nb_error *err)
+{
+    const bool list = v->type == NBI_JT_ARRAY;
+    const size_t most = list ? v->n : 1;
+    const char **texts =
+        nbi_arena_alloc(&r->arena, (most + 1) * sizeof *texts, _Alignof(const char *));
+    const char *s;
+    size_t n = 0, len;
+    if (!texts)
+        return nomem(k, err);
+    for (const nbi_json *e = list ? v->first : v; e && n < most; e = e->next) {
+        if (!nbi_json_to_str(e, &s, &len) || len == 0 || strlen(s) != len)
+            return wrong(k, e, where, err, "a file, or a list of prompts");
+        texts[n] = nbi_arena_strndup(&r->arena, s, len);
+        if (!texts[n++])
+            return nomem(k, err);
+    }
+    r->sample_prompts.v = texts;
+    r->sample_prompts.n = n;
+    r->sample_prompts.file = !list;
+    return NB_OK;
+}
+
 /* A word of YAML as what JSON would make of it. */
 static void write_option(nbi_json_writer *w, const nbi_json *v)
 {
@@ -487,6 +511,8 @@ nb_status nbi_key_store(nb_recipe *r, const nbi_key *k, const nbi_json *v, const
         return store_steps(r, k, v, where, err);
     case NBI_KEY_FILES:
         return store_files(r, k, v, where, err);
+    case NBI_KEY_PROMPTS:
+        return store_prompts(r, k, v, where, err);
     case NBI_KEY_CHOICE:
         return store_choice(r, k, v, where, err);
     case NBI_KEY_TEXTS:
@@ -601,6 +627,18 @@ static void write_files(const nb_recipe *r, nbi_json_writer *w)
     nbi_jw_object_end(w);
 }
 
+static void write_prompts(const nb_recipe *r, nbi_json_writer *w)
+{
+    if (r->sample_prompts.file) {
+        nbi_jw_str(w, r->sample_prompts.v[0]);
+        return;
+    }
+    nbi_jw_array(w);
+    for (size_t i = 0; i < r->sample_prompts.n; i++)
+        nbi_jw_str(w, r->sample_prompts.v[i]);
+    nbi_jw_array_end(w);
+}
+
 /* Whole numbers without a decimal point. */
 static void write_steps(nbi_json_writer *w, double x)
 {
@@ -640,6 +678,9 @@ void nbi_key_write(const nb_recipe *r, const nbi_key *k, nbi_json_writer *w)
         break;
     case NBI_KEY_FILES:
         write_files(r, w);
+        break;
+    case NBI_KEY_PROMPTS:
+        write_prompts(r, w);
         break;
     case NBI_KEY_CHOICE:
         write_choice(r, k, w);

@@ -200,6 +200,8 @@ nb_status nbi_run_open_rows(nbi_run *run, nb_error *err)
     run->plan.data = run->data;
     run->plan.evals = &run->evals;
     run->plan.batching = &run->batching;
+    NBI_TRY(nbi_samples_read(run, err));
+    run->plan.session_tokens = nbi_samples_tokens(run);
     return NB_OK;
 }
 
@@ -255,6 +257,7 @@ nb_status nbi_run_open(nbi_run *run, nb_error *err)
     NBI_TRY(nbi_run_preflight(run, err));
     NBI_TRY(open_engine(run, err));
     NBI_TRY(nbi_resume_load(run, err));
+    NBI_TRY(nbi_samples_open(run, err));
     NBI_TRY(say_parameters(run, err));
     say_memory(run);
     return NB_OK;
@@ -272,6 +275,7 @@ void nbi_run_close(nbi_run *run)
     nbi_array_free(&run->group.v);
     nbi_array_free(&run->group.rows);
     nb_order_free(&run->order);
+    nbi_samples_free(&run->samples);
     nbi_eval_sets_free(&run->evals);
     nb_dataset_close(&run->data);
     nb_adapter_note_free(&run->note);

@@ -82,8 +82,10 @@ static void count_step(nbi_run *run)
 /* What is due after an update, as far as it was not done: a resumed run begins here. */
 static nb_status rest_of_step(nbi_run *run, nb_error *err)
 {
-    if (eval_due(run))
+    if (eval_due(run)) {
         NBI_TRY(nbi_run_evaluate(run, err));
+        NBI_TRY(nbi_run_sample(run, err));
+    }
     return save_due(run) ? nbi_run_checkpoint(run, err) : NB_OK;
 }
 
@@ -180,6 +182,8 @@ nb_status nbi_run_start(nbi_run *run, nb_error *err)
     nbi_run_restore_schedule(run);
     if (!run->resume.dir && nbi_run_evaluates_first(run))
         NBI_TRY(nbi_run_evaluate(run, err));
+    if (!run->resume.dir)
+        NBI_TRY(nbi_run_sample(run, err));
     NBI_TRY(enter_epoch(run, err));
     if (run->r->probe)
         NBI_TRY(nbi_run_probe(run, err));
@@ -208,6 +212,7 @@ static nb_status drive(nbi_run *run, nb_error *err)
                         run->r->output_dir);
     if (!run->best_loaded)
         NBI_TRY(nbi_run_evaluate(run, err));
+    NBI_TRY(nbi_run_sample(run, err));
     NBI_TRY(nbi_run_log_end(run, err));
     return nbi_trainer_state_write(run, run->r->output_dir, err);
 }
@@ -228,8 +233,12 @@ void nbi_run_init(nbi_run *run, nb_recipe *r, const nb_train_hooks *hooks)
         .hooks = hooks ? hooks : &none,
         .log = hooks ? hooks->log : NULL,
         .lock = -1,
-        .at =
-            {.last_eval = -1, .last_save = -1, .last_log = -1, .best_metric = NAN, .best_step = -1},
+        .at = {.last_eval = -1,
+               .last_save = -1,
+               .last_log = -1,
+               .last_sample = -1,
+               .best_metric = NAN,
+               .best_step = -1},
         .result = {
             .first_loss = NAN, .last_loss = NAN, .eval_loss_before = NAN, .eval_loss_after = NAN}};
     nbi_history_init(&run->history);

@@ -13,6 +13,7 @@
 #include "train/identity.h"
 #include "train/notes.h"
 #include "train/plan.h"
+#include "train/samples.h"
 #include "train/train_log.h"
 #include "train/watch.h"
 
@@ -54,8 +55,9 @@ typedef struct nbi_group {
     X(double, F64, spike_mean)   /* running mean and variance of the loss: guard.c */              \
     X(double, F64, spike_var)                                                                      \
     X(int64_t, I64, spike_n)                                                                       \
-    X(int64_t, I64, last_log)  /* step, -1: none yet */                                            \
-    X(int64_t, I64, last_eval) /* step, -1: none yet */                                            \
+    X(int64_t, I64, last_sample) /* step, -1: none yet */                                          \
+    X(int64_t, I64, last_log)    /* step, -1: none yet */                                          \
+    X(int64_t, I64, last_eval)   /* step, -1: none yet */                                          \
     X(int64_t, I64, last_save)
 
 typedef struct nbi_progress {
@@ -93,6 +95,7 @@ struct nbi_run {
     nbi_plan plan;
     nb_dataset *data;
     nbi_eval_sets evals;
+    nbi_samples samples;
     nb_order order;
     nbi_batching batching;
     nbi_longest longest;         /* micro-batch */

@@ -5,7 +5,7 @@
 #include "optim/state_walk.h"
 
 /* Below this, handing the sum to the threads takes longer than the sum. */
-#define SMALL 32768
+#define SMALL (1 << 18)
 
 /* Exponent of all ones: NaN or infinity. */
 static bool few_finite(const float *v, int64_t n)
@@ -30,18 +30,30 @@ static bool all_finite(const nb_exec *exec, const float *v, int64_t n)
     return isfinite(sum);
 }
 
+/* A first moment that is not finite makes values that are not, so it need not be read. */
+static bool shows_in_values(const nb_optim_state *states, int j)
+{
+    return strcmp(states[j].name, "exp_avg") == 0 && states[j + 1].name &&
+           strcmp(states[j + 1].name, "exp_avg_sq") == 0;
+}
+
+static bool state_finite(const nb_optim *o, const nb_optim_piece *p, const nb_optim_state *s, int j)
+{
+    return s->dtype != NB_DT_F32 || all_finite(o->exec, p->state[j], nbi_state_count(s, p->n));
+}
+
 void nbi_optim_watch(nb_optim *o, const nb_optim_piece *p, const nb_optim_state *states)
 {
     if (o->bad)
         return;
+    const bool values = all_finite(o->exec, p->param->value + p->from, p->n);
     for (int j = 0; states[j].name; j++)
-        if (states[j].dtype == NB_DT_F32 &&
-            !all_finite(o->exec, p->state[j], nbi_state_count(&states[j], p->n))) {
+        if ((!values || !shows_in_values(states, j)) && !state_finite(o, p, &states[j], j)) {
             o->bad = p->param;
             o->bad_what = states[j].name;
             return;
         }
-    if (!all_finite(o->exec, p->param->value + p->from, p->n)) {
+    if (!values) {
         o->bad = p->param;
         o->bad_what = "value";
     }

@@ -2,7 +2,7 @@
 /* Products of few rows, as generation makes them, against the speed of memory: GB/s of weights of
  * each kind, and their ratio to a plain read of the same bytes measured alternately.
  *
- *   bench_gemv [threads] [repeats] [MiB] [rows]
+ *   bench_gemv [threads] [repeats] [MiB] [rows] [kind, "" for all] [mask of the CPU's levels]
  *
  * The weight is as large as a model, so that it comes from memory, and is used a layer at a time.
  */
@@ -203,6 +203,7 @@ int main(int argc, char **argv)
     const size_t want = (size_t)(argc > 3 ? atoi(argv[3]) : 640) << 20;
     const int64_t rows = argc > 4 ? atoi(argv[4]) : 1;
     const char *only = argc > 5 ? argv[5] : "";
+    const unsigned flags = nb_cpu_flags() & (argc > 6 ? (unsigned)strtoul(argv[6], NULL, 0) : ~0u);
     nb_queue *q;
     nb_error err = {0};
     if (nb_queue_open(&q, threads, &err) != NB_OK) {
@@ -210,10 +211,10 @@ int main(int argc, char **argv)
         return 1;
     }
     nb_kernels k, ref;
-    nb_kernels_init(&k, nb_cpu_flags());
+    nb_kernels_init(&k, flags);
     nb_kernels_init(&ref, 0);
     char buf[128], brand[64];
-    nb_cpu_describe(nb_cpu_flags(), buf, brand);
+    nb_cpu_describe(flags, buf, brand);
     printf("%s; %s; qmatmul %s; %d threads\n", brand, buf, k.qmatmul_variant, q->threads);
     for (kind kd = 0; kd < KINDS; kd++)
         if (only[0] == '\0' || strcmp(only, kind_name[kd]) == 0)

@@ -11,10 +11,10 @@
 /* Inner indices at a time; rows of x, and those that share one reading of a weight's row. */
 enum { GEMV_K = 16384, GEMV_ROWS = NB_FEW_ROWS, GEMV_SHARE = 4, GEMV_UNITS = GEMV_K / GEMV_UNIT };
 /* How many bytes ahead of their use lines are fetched, so early that the latency of memory is
- * covered: dense rows to the second cache level, codes to the first. */
-enum { GEMV_FAR = 8192, GEMV_NEAR = 2048 };
-/* Rows of 4-bit codes that are read at a time, in parts of the weight far from each other: memory
- * answers several streams faster than one, and they share x. */
+ * covered: of dense rows, and of codes. */
+enum { GEMV_FAR = 4096, GEMV_NEAR = 2048 };
+/* Rows of a weight that are read at a time by one row of x, in parts of the weight far from each
+ * other: memory answers several streams faster than one, and they share x. */
 enum { GEMV_STREAMS = NBI_W == 16 ? 4 : 2 };
 
 /* What one thread works with. Rows of the weight are taken NBI_W at a time. */
@@ -26,13 +26,11 @@ typedef struct gemv_scratch {
     int16_t book[16];  /* in integers */
 } gemv_scratch;
 
-/* Fetches the line `ahead` bytes behind p, which may lie behind the end, to the second level. */
-NBI_INLINE void gemv_fetch(const void *p, int ahead)
+/* Fetches a line that is needed GEMV_FAR bytes later, which may lie behind the end; of codes. */
+NBI_INLINE void gemv_fetch(const void *p)
 {
-    __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead), 0, 2);
+    __builtin_prefetch((const void *)((uintptr_t)p + GEMV_FAR));
 }
-
-/* Fetches the line GEMV_NEAR behind p to the first level. */
 NBI_INLINE void gemv_fetch_codes(const uint8_t *p)
 {
     __builtin_prefetch((const void *)((uintptr_t)p + GEMV_NEAR));

@@ -29,35 +29,46 @@ NBI_INLINE vf gemv_load_n(const void *w, const gemv_type t, int64_t i, int l)
     return t == GEMV_BF16 ? vf_load_bf16(h) : vf_load_f16(h);
 }
 
-/* sums[i] = lanes of x_i . w for rows i < m of x, GEMV_K apart; four chains a row. */
-NBI_INLINE void gemv_dense(const int m, const gemv_type t, const float *x, const void *w, int64_t n,
-                           vf sums[GEMV_ROWS][NBI_W], int64_t at)
+/* sums[i + r][at] = lanes of x_i . w_r for rows i < m of x, GEMV_K apart, and r < rows of w, `step`
+ * elements apart, one of both 1; four chains a row. */
+NBI_INLINE void gemv_dense(const int m, const int rows, const gemv_type t, const float *x,
+                           const void *w, int64_t step, int64_t n, vf sums[GEMV_ROWS][NBI_W],
+                           int64_t at)
 {
     vf s[GEMV_SHARE][4];
 #pragma GCC unroll 4
-    for (int i = 0; i < m; i++)
+    for (int i = 0; i < m * rows; i++)
         s[i][0] = s[i][1] = s[i][2] = s[i][3] = vf_zero();
     int64_t k = 0;
     for (; k + 4 * NBI_W <= n; k += 4 * NBI_W) {
-        for (int line = 0; line < 4 * NBI_W * (t == GEMV_F32 ? 4 : 2); line += 64)
-            gemv_fetch(element(w, t != GEMV_F32, k), GEMV_FAR + line);
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++)
+            for (int line = 0; line < 4 * NBI_W * (t == GEMV_F32 ? 4 : 2); line += 64)
+                gemv_fetch((const unsigned char *)element(w, t != GEMV_F32, r * step + k) + line);
 #pragma GCC unroll 4
         for (int u = 0; u < 4; u++) {
-            const vf v = gemv_load(w, t, k + u * NBI_W);
 #pragma GCC unroll 4
-            for (int i = 0; i < m; i++)
-                s[i][u] = vf_fma(vf_load(x + i * GEMV_K + k + u * NBI_W), v, s[i][u]);
+            for (int r = 0; r < rows; r++) {
+                const vf v = gemv_load(w, t, r * step + k + u * NBI_W);
+#pragma GCC unroll 4
+                for (int i = 0; i < m; i++)
+                    s[i + r][u] = vf_fma(vf_load(x + i * GEMV_K + k + u * NBI_W), v, s[i + r][u]);
+            }
         }
     }
     for (; k < n; k += NBI_W) {
         const int l = (int)min_i64(NBI_W, n - k);
-        const vf v = l == NBI_W ? gemv_load(w, t, k) : gemv_load_n(w, t, k, l);
 #pragma GCC unroll 4
-        for (int i = 0; i < m; i++)
-            s[i][0] = vf_fma(vf_load(x + i * GEMV_K + k), v, s[i][0]);
+        for (int r = 0; r < rows; r++) {
+            const int64_t to = r * step + k;
+            const vf v = l == NBI_W ? gemv_load(w, t, to) : gemv_load_n(w, t, to, l);
+#pragma GCC unroll 4
+            for (int i = 0; i < m; i++)
+                s[i + r][0] = vf_fma(vf_load(x + i * GEMV_K + k), v, s[i + r][0]);
+        }
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < m; i++)
+    for (int i = 0; i < m * rows; i++)
         sums[i][at] = (s[i][0] + s[i][1]) + (s[i][2] + s[i][3]);
 }
 
@@ -91,34 +102,49 @@ static inline const void *gemv_row(const operand *b, int64_t j, int64_t k, int64
     return row;
 }
 
-NBI_INLINE void gemv_share(const int m, const gemv_type t, const float *x, const void *w, int64_t n,
-                           vf sums[GEMV_ROWS][NBI_W], int64_t at)
+/* Whether gemv_row finds every row where it is; *step elements apart. */
+static inline bool gemv_in_place(const operand *b, int64_t *step)
 {
-    if (t == GEMV_F32)
-        gemv_dense(m, GEMV_F32, x, w, n, sums, at);
-    else if (t == GEMV_BF16)
-        gemv_dense(m, GEMV_BF16, x, w, n, sums, at);
-    else
-        gemv_dense(m, GEMV_F16, x, w, n, sums, at);
+    *step = b->w ? b->w->k : b->rs;
+    return b->w ? b->w->kind == NB_QK_DENSE : b->cs == 1 && (b->narrow || !b->bf16);
 }
 
-/* Rows j..j+rows-1 of b, n inner indices from k on, with m rows of x. */
-static void gemv_rows(int64_t m, const operand *b, int64_t j, int64_t rows, int64_t k, int64_t n,
-                      gemv_scratch *z)
+NBI_INLINE void gemv_share(const int m, const int rows, const gemv_type t, const float *x,
+                           const void *w, int64_t step, int64_t n, vf sums[GEMV_ROWS][NBI_W],
+                           int64_t at)
 {
+    if (t == GEMV_F32)
+        gemv_dense(m, rows, GEMV_F32, x, w, step, n, sums, at);
+    else if (t == GEMV_BF16)
+        gemv_dense(m, rows, GEMV_BF16, x, w, step, n, sums, at);
+    else
+        gemv_dense(m, rows, GEMV_F16, x, w, step, n, sums, at);
+}
+
+/* Rows j..j+rows-1 of b, n inner indices from k on, with m rows of x. With apart > 0, which asks
+ * for m = 1 and rows in place, GEMV_STREAMS times as many, each time so many further. */
+static void gemv_rows(int64_t m, const operand *b, int64_t j, int64_t rows, int64_t apart,
+                      int64_t k, int64_t n, gemv_scratch *z)
+{
+    int64_t step;
+    gemv_in_place(b, &step);
     for (int64_t r = 0; r < rows; r++) {
         gemv_type t;
         const void *w = gemv_row(b, j + r, k, n, z->row, &t);
         const float *x = z->x;
+        if (apart > 0) {
+            gemv_share(1, GEMV_STREAMS, t, x, w, apart * step, n, z->sums, r);
+            continue;
+        }
         for (int64_t i = 0; i < m; i += GEMV_SHARE, x += GEMV_SHARE * GEMV_K) {
             if (m - i == 1)
-                gemv_share(1, t, x, w, n, z->sums + i, r);
+                gemv_share(1, 1, t, x, w, 0, n, z->sums + i, r);
             else if (m - i == 2)
-                gemv_share(2, t, x, w, n, z->sums + i, r);
+                gemv_share(2, 1, t, x, w, 0, n, z->sums + i, r);
             else if (m - i == 3)
-                gemv_share(3, t, x, w, n, z->sums + i, r);
+                gemv_share(3, 1, t, x, w, 0, n, z->sums + i, r);
             else
-                gemv_share(4, t, x, w, n, z->sums + i, r);
+                gemv_share(4, 1, t, x, w, 0, n, z->sums + i, r);
         }
     }
 }
@@ -207,11 +233,14 @@ static void gemv_inner(const operand *b, gemv_order order, int64_t m, int64_t ro
                        int64_t k, int64_t kn, const gemv_result *to, gemv_scratch *z)
 {
     const bool ints = order == GEMV_INTEGERS, codes = order != GEMV_IN_ORDER;
-    int64_t j = 0;
-    if (codes && m == 1 && gemv_scales_in_place(b->w)) {
+    int64_t j = 0, step;
+    if (m == 1 && (codes ? gemv_scales_in_place(b->w) : gemv_in_place(b, &step))) {
         const int64_t apart = n / (GEMV_STREAMS * NBI_W) * NBI_W;
         for (; j < apart; j += NBI_W) {
-            gemv_codes(1, b->w, ints, b->row0 + row + j, NBI_W, apart, k, kn, z);
+            if (codes)
+                gemv_codes(1, b->w, ints, b->row0 + row + j, NBI_W, apart, k, kn, z);
+            else
+                gemv_rows(1, b, row + j, NBI_W, apart, k, kn, z);
             for (int t = 0; t < GEMV_STREAMS; t++)
                 gemv_store(to, 0, j + t * apart, NBI_W, z->sums[t]);
         }
@@ -222,7 +251,7 @@ static void gemv_inner(const operand *b, gemv_order order, int64_t m, int64_t ro
         if (codes)
             gemv_codes(m, b->w, ints, b->row0 + row + j, rows, 0, k, kn, z);
         else
-            gemv_rows(m, b, row + j, rows, k, kn, z);
+            gemv_rows(m, b, row + j, rows, 0, k, kn, z);
         for (int64_t i = 0; i < m; i++)
             gemv_store(to, i, j, rows, z->sums[i]);
     }

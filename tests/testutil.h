@@ -34,12 +34,13 @@
  * part may be "". */
 #define NBT_FAILS(code_, part, expr)                                                               \
     do {                                                                                           \
+        const char *nbt_part_ = (part);                                                            \
         memset(&err, 0, sizeof(err));                                                              \
         nb_status nbt_st_ = (expr);                                                                \
-        if (nbt_st_ != (code_) || err.code != (code_) || !strstr(err.message, (part))) {           \
+        if (nbt_st_ != (code_) || err.code != (code_) || !strstr(err.message, nbt_part_)) {        \
             print_error("%s:%d: %s: expected %s with \"%s\", got %s: %s\n", __FILE__, __LINE__,    \
-                        #expr, nb_status_text(code_), (part), nb_status_text(nbt_st_),             \
-                        err.message);                                                              \
+                        #expr, nb_status_text(code_), nbt_part_ ? nbt_part_ : "",                  \
+                        nb_status_text(nbt_st_), err.message);                                     \
             fail();                                                                                \
         }                                                                                          \
     } while (0)

@@ -145,6 +145,12 @@ void nbi_jw_null(nbi_json_writer *w);
 void nbi_jw_raw(nbi_json_writer *w, const char *json_text);
 /* Copies a tree (numbers as written). */
 void nbi_jw_tree(nbi_json_writer *w, const nbi_json *v);
+/* A key with its value; text NULL: null. */
+void nbi_jw_member_str(nbi_json_writer *w, const char *key, const char *text);
+void nbi_jw_member_strn(nbi_json_writer *w, const char *key, const char *text, size_t len);
+void nbi_jw_member_i64(nbi_json_writer *w, const char *key, int64_t v);
+void nbi_jw_member_f64(nbi_json_writer *w, const char *key, double v);
+void nbi_jw_member_bool(nbi_json_writer *w, const char *key, bool v);
 /* Shortest round-trip text as above, into buf[32]; returns buf. */
 char *nbi_format_f64(char buf[32], double v);
 char *nbi_format_f32(char buf[32], float v);

@@ -380,3 +380,38 @@ char *nbi_format_f32(char buf[32], float v)
 {
     return format(buf, (double)v, true);
 }
+
+/* ---- members ---- */
+
+void nbi_jw_member_str(nbi_json_writer *w, const char *key, const char *text)
+{
+    nbi_jw_key(w, key);
+    if (text)
+        nbi_jw_str(w, text);
+    else
+        nbi_jw_null(w);
+}
+
+void nbi_jw_member_strn(nbi_json_writer *w, const char *key, const char *text, size_t len)
+{
+    nbi_jw_key(w, key);
+    nbi_jw_strn(w, text, len);
+}
+
+void nbi_jw_member_i64(nbi_json_writer *w, const char *key, int64_t v)
+{
+    nbi_jw_key(w, key);
+    nbi_jw_i64(w, v);
+}
+
+void nbi_jw_member_f64(nbi_json_writer *w, const char *key, double v)
+{
+    nbi_jw_key(w, key);
+    nbi_jw_f64(w, v);
+}
+
+void nbi_jw_member_bool(nbi_json_writer *w, const char *key, bool v)
+{
+    nbi_jw_key(w, key);
+    nbi_jw_bool(w, v);
+}

@@ -53,18 +53,6 @@ static nb_status open_answers(examiner *x, nb_error *err)
     return nb_asker_open(&x->asker, e->parts.model, e->parts.tok, &a, err);
 }
 
-static void write_text(nbi_json_writer *w, const char *key, const char *text, size_t len)
-{
-    nbi_jw_key(w, key);
-    nbi_jw_strn(w, text, len);
-}
-
-static void write_bool(nbi_json_writer *w, const char *key, bool v)
-{
-    nbi_jw_key(w, key);
-    nbi_jw_bool(w, v);
-}
-
 /* What one side made of row i; `s` may be NULL. */
 static void write_side(const examiner *x, nbi_json_writer *w, int side, size_t i,
                        const nbi_scored *s)
@@ -75,16 +63,16 @@ static void write_side(const examiner *x, nbi_json_writer *w, int side, size_t i
     nbi_jw_member_f64(w, "token_accuracy", (double)l->hits / n);
     if (!s)
         return;
-    write_text(w, "answer", s->answer.text, s->answer.len);
-    write_bool(w, "exact", s->exact);
+    nbi_jw_member_strn(w, "answer", s->answer.text, s->answer.len);
+    nbi_jw_member_bool(w, "exact", s->exact);
     nbi_jw_member_f64(w, "rouge1", s->rouge.rouge1);
     nbi_jw_member_f64(w, "rouge2", s->rouge.rouge2);
     nbi_jw_member_f64(w, "rougel", s->rouge.rougel);
-    write_bool(w, "json", s->json);
+    nbi_jw_member_bool(w, "json", s->json);
     if (x->pattern)
-        write_bool(w, "matches", s->matches);
-    write_bool(w, "markers", s->markers);
-    write_bool(w, "stopped", s->answer.stopped);
+        nbi_jw_member_bool(w, "matches", s->matches);
+    nbi_jw_member_bool(w, "markers", s->markers);
+    nbi_jw_member_bool(w, "stopped", s->answer.stopped);
     nbi_jw_member_i64(w, "new_tokens", (int64_t)s->answer.n);
 }
 
@@ -96,8 +84,8 @@ static nb_status write_question(examiner *x, nbi_json_writer *w, const nb_exampl
     size_t len;
     NBI_TRY(nb_tokenizer_decode(x->e->parts.tok, row->ids, (size_t)nbi_question_of(row).begin, true,
                                 &text, &len, err));
-    write_text(w, "question", text, len);
-    write_text(w, "wanted", wanted, wanted_len);
+    nbi_jw_member_strn(w, "question", text, len);
+    nbi_jw_member_strn(w, "wanted", wanted, wanted_len);
     nbi_free(text);
     return NB_OK;
 }

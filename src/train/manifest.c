@@ -34,12 +34,9 @@ static nb_status add_file(nbi_json_writer *w, const char *dir, const char *name,
         st = nbi_fail(err, NB_IO, "%s: cannot read", path);
     if (st == NB_OK) {
         nbi_jw_object(w);
-        nbi_jw_key(w, "name");
-        nbi_jw_str(w, name);
-        nbi_jw_key(w, "bytes");
-        nbi_jw_i64(w, (int64_t)info.st_size);
-        nbi_jw_key(w, "sha256");
-        nbi_jw_str(w, hex);
+        nbi_jw_member_str(w, "name", name);
+        nbi_jw_member_i64(w, "bytes", (int64_t)info.st_size);
+        nbi_jw_member_str(w, "sha256", hex);
         nbi_jw_object_end(w);
     }
     nbi_free(path);
@@ -53,8 +50,7 @@ static nb_status list_files(nbi_json_writer *w, const char *dir, nb_error *err)
     NBI_TRY(nbi_list_dir(dir, &names, &n, err));
     nb_status st = NB_OK;
     nbi_jw_object(w);
-    nbi_jw_key(w, "format");
-    nbi_jw_i64(w, FORMAT);
+    nbi_jw_member_i64(w, "format", FORMAT);
     nbi_jw_key(w, "files");
     nbi_jw_array(w);
     for (size_t i = 0; i < n && st == NB_OK; i++)

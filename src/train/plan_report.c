@@ -310,10 +310,8 @@ static void write_memory(nbi_json_writer *w, const nbi_plan *p)
     nbi_jw_member_str(w, "peak_phase", phases[m->peak_phase]);
     nbi_jw_member_i64(w, "limit_bytes", p->limit > INT64_MAX ? INT64_MAX : (int64_t)p->limit);
     nbi_jw_member_str(w, "limit", p->limit_text);
-    nbi_jw_key(w, "fits");
-    nbi_jw_bool(w, nbi_plan_fits(p));
-    nbi_jw_key(w, "weights_streamed");
-    nbi_jw_bool(w, m->stream);
+    nbi_jw_member_bool(w, "fits", nbi_plan_fits(p));
+    nbi_jw_member_bool(w, "weights_streamed", m->stream);
     nbi_jw_member_i64(w, "layers_kept", m->mode[NB_KEEP]);
     nbi_jw_member_i64(w, "layers_selective", m->mode[NB_SELECTIVE]);
     nbi_jw_member_i64(w, "layers_recomputed", m->mode[NB_RECOMPUTE]);
@@ -332,8 +330,7 @@ static void write_time(nbi_json_writer *w, const nbi_plan *p)
         nbi_jw_member_f64(w, "step_seconds_in_memory", t->in_memory);
         nbi_jw_member_f64(w, "step_seconds_reading", t->reading);
         nbi_jw_member_f64(w, "disk_bytes_per_second", p->rates.disk);
-        nbi_jw_key(w, "disk_measured");
-        nbi_jw_bool(w, p->rates.disk_measured);
+        nbi_jw_member_bool(w, "disk_measured", p->rates.disk_measured);
     }
     nbi_jw_member_f64(w, "evaluation_seconds", t->evaluation);
     nbi_jw_member_f64(w, "evaluations", p->work.evaluations);
@@ -355,8 +352,7 @@ static void write_json(const nbi_plan *p, nbi_strbuf *o)
     nbi_jw_member_i64(&w, "trainable_parameters", p->memory.trained);
     nbi_jw_member_i64(&w, "batch_tokens", p->spec.max_rows);
     nbi_jw_member_i64(&w, "longest_row", p->length);
-    nbi_jw_key(&w, "length_assumed");
-    nbi_jw_bool(&w, p->assumed);
+    nbi_jw_member_bool(&w, "length_assumed", p->assumed);
     write_memory(&w, p);
     write_time(&w, p);
     if (!nbi_plan_fits(p))

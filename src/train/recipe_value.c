@@ -594,8 +594,7 @@ static void write_patterns(const pattern_list *list, nbi_json_writer *w)
 {
     nbi_jw_object(w);
     for (size_t i = 0; i < list->n; i++) {
-        nbi_jw_key(w, list->v[i].key);
-        nbi_jw_f64(w, list->v[i].value);
+        nbi_jw_member_f64(w, list->v[i].key, list->v[i].value);
     }
     nbi_jw_object_end(w);
 }
@@ -604,8 +603,7 @@ static void write_vars(const nb_data_config *c, nbi_json_writer *w)
 {
     nbi_jw_object(w);
     for (size_t i = 0; i < c->n_template_vars; i++) {
-        nbi_jw_key(w, c->template_vars[i].name);
-        nbi_jw_str(w, c->template_vars[i].value);
+        nbi_jw_member_str(w, c->template_vars[i].name, c->template_vars[i].value);
     }
     nbi_jw_object_end(w);
 }
@@ -621,8 +619,7 @@ static void write_files(const nb_recipe *r, nbi_json_writer *w)
     }
     nbi_jw_object(w);
     for (size_t i = 0; i < n; i++) {
-        nbi_jw_key(w, r->eval_sets.v[i].name);
-        nbi_jw_str(w, r->eval_sets.v[i].path);
+        nbi_jw_member_str(w, r->eval_sets.v[i].name, r->eval_sets.v[i].path);
     }
     nbi_jw_object_end(w);
 }

@@ -16,8 +16,7 @@ nb_status nbi_row_layout_json(const nb_recipe *r, nb_data_format found, char **j
     nbi_json_writer w;
     nbi_json_writer_init(&w, &out, 0, true);
     nbi_jw_object(&w);
-    nbi_jw_key(&w, "format");
-    nbi_jw_str(&w, nb_data_format_name(found));
+    nbi_jw_member_str(&w, "format", nb_data_format_name(found));
     for (size_t i = 0; i < N_KEYS; i++) {
         int k = nbi_key_index(layout_keys[i]);
         if (k < 0)

@@ -26,8 +26,7 @@ static void put_F64(nbi_json_writer *w, const char *name, double v)
 
 static void put_BOOL(nbi_json_writer *w, const char *name, bool v)
 {
-    nbi_jw_key(w, name);
-    nbi_jw_bool(w, v);
+    nbi_jw_member_bool(w, name, v);
 }
 
 static void write_progress(nbi_json_writer *w, const nbi_progress *at)

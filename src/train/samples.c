@@ -176,11 +176,9 @@ static void add_answer(nbi_run *run, const nbi_sample *s, const nb_answer *a)
     nbi_jw_member_i64(&w, "step", run->at.step);
     nbi_jw_member_f64(&w, "epoch", run->at.epoch_done);
     nbi_jw_member_str(&w, "prompt", s->prompt);
-    nbi_jw_key(&w, "text");
-    nbi_jw_strn(&w, a->text, a->len);
+    nbi_jw_member_strn(&w, "text", a->text, a->len);
     nbi_jw_member_i64(&w, "tokens", (int64_t)a->n);
-    nbi_jw_key(&w, "stopped");
-    nbi_jw_bool(&w, a->stopped);
+    nbi_jw_member_bool(&w, "stopped", a->stopped);
     nbi_jw_object_end(&w);
     nbi_strbuf_putc(&run->samples.lines, '\n');
 }

@@ -18,23 +18,4 @@ nbi_json_writer *nbi_train_log_begin(nbi_train_log *l);
  * keeps whole lines only. */
 void nbi_train_log_end(nbi_train_log *l);
 
-static inline void nbi_jw_member_f64(nbi_json_writer *w, const char *key, double v)
-{
-    nbi_jw_key(w, key);
-    nbi_jw_f64(w, v);
-}
-static inline void nbi_jw_member_i64(nbi_json_writer *w, const char *key, int64_t v)
-{
-    nbi_jw_key(w, key);
-    nbi_jw_i64(w, v);
-}
-static inline void nbi_jw_member_str(nbi_json_writer *w, const char *key, const char *v)
-{
-    nbi_jw_key(w, key);
-    if (v)
-        nbi_jw_str(w, v);
-    else
-        nbi_jw_null(w);
-}
-
 #endif

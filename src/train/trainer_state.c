@@ -75,12 +75,6 @@ static int64_t epochs(const nbi_run *run)
                                  : (int64_t)ceil(run->r->epochs);
 }
 
-static void write_flag(nbi_json_writer *w, const char *key, bool v)
-{
-    nbi_jw_key(w, key);
-    nbi_jw_bool(w, v);
-}
-
 static void write_callbacks(nbi_json_writer *w, const nbi_run *run)
 {
     nbi_jw_key(w, "stateful_callbacks");
@@ -89,11 +83,11 @@ static void write_callbacks(nbi_json_writer *w, const nbi_run *run)
     nbi_jw_object(w);
     nbi_jw_key(w, "args");
     nbi_jw_object(w);
-    write_flag(w, "should_epoch_stop", false);
-    write_flag(w, "should_evaluate", false);
-    write_flag(w, "should_log", false);
-    write_flag(w, "should_save", true);
-    write_flag(w, "should_training_stop", run->at.step >= run->total);
+    nbi_jw_member_bool(w, "should_epoch_stop", false);
+    nbi_jw_member_bool(w, "should_evaluate", false);
+    nbi_jw_member_bool(w, "should_log", false);
+    nbi_jw_member_bool(w, "should_save", true);
+    nbi_jw_member_bool(w, "should_training_stop", run->at.step >= run->total);
     nbi_jw_object_end(w);
     nbi_jw_key(w, "attributes");
     nbi_jw_object(w);
@@ -114,9 +108,9 @@ nb_status nbi_trainer_state_text(const nbi_run *run, bool checkpoint, nbi_strbuf
     nbi_jw_member_f64(&w, "epoch", run->at.epoch_done);
     nbi_jw_member_i64(&w, "eval_steps", r->eval_steps);
     nbi_jw_member_i64(&w, "global_step", run->at.step);
-    write_flag(&w, "is_hyper_param_search", false);
-    write_flag(&w, "is_local_process_zero", true);
-    write_flag(&w, "is_world_process_zero", true);
+    nbi_jw_member_bool(&w, "is_hyper_param_search", false);
+    nbi_jw_member_bool(&w, "is_local_process_zero", true);
+    nbi_jw_member_bool(&w, "is_world_process_zero", true);
     write_history(&w, &run->history);
     nbi_jw_member_i64(&w, "logging_steps", r->logging_steps);
     nbi_jw_member_i64(&w, "max_steps", run->total);

@@ -10,6 +10,7 @@
 /* A row, and the best choice so far. */
 typedef struct candidate {
     int64_t n, right;
+    size_t first; /* lengths.v[first .. first + n): bytes of its choices */
     double best, best_normalised;
     int64_t pick, pick_normalised;
 } candidate;
@@ -17,10 +18,10 @@ typedef struct candidate {
 typedef struct ranking {
     nbi_evaluation *e;
     nbi_rowsource src;
-    candidate *rows;  /* by row of the file */
+    candidate *rows; /* by row of the file */
+    NBI_ARRAY(int64_t) lengths;
     nb_dataset *data; /* of the choice at hand */
-    int64_t k, most;  /* choice, from 0; choices of the row that has most */
-    int64_t *lengths; /* bytes of choice k, by row of the file */
+    int64_t k, most;  /* that choice, from 0; choices of the row that has most */
 } ranking;
 
 bool nbi_eval_has_choices(const char *path, nb_data_format *format)
@@ -39,24 +40,35 @@ bool nbi_eval_has_choices(const char *path, nb_data_format *format)
     return there;
 }
 
-/* What the file says of row i; the length of choice k too. */
-static nb_status read_row(ranking *x, size_t i, nb_error *err)
+static nb_status note_row(ranking *x, candidate *row, const nbi_choices *c, nb_error *err)
+{
+    row->n = c->n;
+    row->right = c->right;
+    row->first = x->lengths.n;
+    x->most = c->n > x->most ? c->n : x->most;
+    for (const nbi_json *v = c->list->first; v; v = v->next)
+        if (!nbi_array_push(&x->lengths, (int64_t)v->text_len))
+            return nbi_fail_nomem(err, "choices", sizeof(int64_t));
+    return NB_OK;
+}
+
+/* What the file says of its rows. */
+static nb_status read_rows(ranking *x, nb_error *err)
 {
     nbi_arena arena;
-    nbi_json *v = NULL;
-    nbi_choices c;
-    nbi_arena_init(&arena, NBI_MEM_IO);
-    nb_status st = nbi_rowsource_row(&x->src, i, &arena, &v, err);
-    const nbi_row row = {.path = x->e->data->path, .line = x->src.records.v[i].line, .v = v};
-    if (st == NB_OK)
-        st = nbi_choices_read(&row, &c, err);
-    if (st == NB_OK) {
-        x->rows[i].n = c.n;
-        x->rows[i].right = c.right;
-        x->most = c.n > x->most ? c.n : x->most;
-        x->lengths[i] = x->k < c.n ? (int64_t)nbi_json_at(c.list, (size_t)x->k)->text_len : 0;
+    nb_status st = NB_OK;
+    nbi_arena_init(&arena, NBI_MEM_OTHER);
+    for (size_t i = 0; st == NB_OK && i < x->src.records.n; i++) {
+        nbi_json *v = NULL;
+        nbi_choices c;
+        st = nbi_rowsource_row(&x->src, i, &arena, &v, err);
+        const nbi_row row = {.path = x->e->data->path, .line = x->src.records.v[i].line, .v = v};
+        if (st == NB_OK)
+            st = nbi_choices_read(&row, &c, err);
+        if (st == NB_OK)
+            st = note_row(x, &x->rows[i], &c, err);
+        nbi_arena_free(&arena);
     }
-    nbi_arena_free(&arena);
     return st;
 }
 
@@ -67,7 +79,7 @@ static void take(void *user, uint32_t row, const nb_loss *loss)
     candidate *c = &x->rows[i];
     if (x->k >= c->n)
         return;
-    const double p = -loss->sum, normalised = p / (double)x->lengths[i];
+    const double p = -loss->sum, normalised = p / (double)x->lengths.v[c->first + (size_t)x->k];
     if (x->k == 0 || p > c->best) {
         c->best = p;
         c->pick = x->k;
@@ -117,8 +129,6 @@ static nb_status one_choice(ranking *x, nb_error *err)
     nb_data_config c = e->layout;
     c.choice = x->k + 1;
     c.no_eos = true; /* what ends an answer is no part of a choice */
-    for (size_t i = 0; i < x->src.records.n; i++)
-        NBI_TRY(read_row(x, i, err));
     NBI_TRY(nb_dataset_load(&x->data, e->data->path, &c, e->parts.tok, e->parts.model->config.vocab,
                             NULL, err));
     const int64_t longest = x->data->max_tokens;
@@ -135,7 +145,6 @@ static nb_status rank_side(ranking *x, int side, nb_error *err)
 {
     nbi_evaluation *e = x->e;
     nb_status st = NB_OK;
-    x->most = 1;
     nbi_assembly_use_adapter(&e->parts, side == NBI_WITH);
     for (x->k = 0; st == NB_OK && x->k < x->most; x->k++)
         st = one_choice(x, err);
@@ -151,14 +160,12 @@ nb_status nbi_eval_choices(nbi_evaluation *e, nb_error *err)
     NBI_TRY(nbi_rowsource_open(&x.src, e->data->path, e->layout.max_rows,
                                e->hooks ? e->hooks->stop : NULL, NULL, err));
     x.rows = nbi_calloc(NBI_MEM_OTHER, x.src.records.n, sizeof(*x.rows));
-    x.lengths = nbi_calloc(NBI_MEM_OTHER, x.src.records.n, sizeof(*x.lengths));
-    nb_status st = x.rows && x.lengths
-                       ? NB_OK
-                       : nbi_fail_nomem(err, "choices", x.src.records.n * sizeof(*x.rows));
+    nb_status st = x.rows ? read_rows(&x, err)
+                          : nbi_fail_nomem(err, "choices", x.src.records.n * sizeof(*x.rows));
     for (int side = 0; st == NB_OK && side < e->sides; side++)
         st = rank_side(&x, side, err);
     nbi_free(x.rows);
-    nbi_free(x.lengths);
+    nbi_array_free(&x.lengths);
     nbi_rowsource_close(&x.src);
     return st;
 }

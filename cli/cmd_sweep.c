@@ -141,27 +141,15 @@ static nb_status name_variant(sweep *s, size_t i, nb_error *err)
     return NB_OK;
 }
 
-/* Value of a text member of a recipe's JSON; the folder's name may hold escapes, which are kept
- * out by asking for a plain one. */
 static nb_status read_output_dir(sweep *s, nb_error *err)
 {
-    static const char mark[] = "\"output_dir\": \"";
     nb_recipe *r = NULL;
-    char *json = NULL;
     nb_status st = recipe_of(s, 0, &r, err);
-    if (st == NB_OK)
-        st = nb_recipe_json(r, &json, err);
-    const char *at = st == NB_OK ? strstr(json, mark) : NULL;
-    if (at) {
-        at += sizeof mark - 1;
-        s->output_dir = strndup(at, strcspn(at, "\""));
-    }
-    if (st == NB_OK && !s->output_dir)
+    const char *dir = st == NB_OK ? nb_recipe_output_dir(r) : NULL;
+    if (st == NB_OK && !dir)
         st = cli_fail(err, NB_CONFIG, "output_dir: not given; name the folder for the variants");
-    if (st == NB_OK && strchr(s->output_dir, '\\'))
-        st =
-            cli_fail(err, NB_CONFIG, "output_dir: %s: sweep takes plain names only", s->output_dir);
-    nb_free(json);
+    if (st == NB_OK && !(s->output_dir = strdup(dir)))
+        st = cli_fail(err, NB_NOMEM, "out of memory");
     nb_recipe_free(&r);
     return st;
 }

@@ -29,6 +29,9 @@ nb_status nb_recipe_set(nb_recipe *r, const char *key, const char *value,
 nb_status nb_recipe_finish(nb_recipe *r, const nb_log *log, nb_error *err) NB_MUST_CHECK;
 void nb_recipe_free(nb_recipe **r);
 
+/* The folder for results, NULL when it is not given. Borrowed. */
+const char *nb_recipe_output_dir(const nb_recipe *r);
+
 /* All settings as one JSON object on one line, ASCII (free with nb_free). */
 nb_status nb_recipe_json(const nb_recipe *r, char **json, nb_error *err) NB_MUST_CHECK;
 

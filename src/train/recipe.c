@@ -267,6 +267,11 @@ static nb_status take_text(nbi_strbuf *b, char **out, nb_error *err)
     return st;
 }
 
+const char *nb_recipe_output_dir(const nb_recipe *r)
+{
+    return r->output_dir;
+}
+
 nb_status nb_recipe_json(const nb_recipe *r, char **json, nb_error *err)
 {
     nbi_strbuf b = {0};
@@ -277,8 +282,7 @@ nb_status nb_recipe_json(const nb_recipe *r, char **json, nb_error *err)
         nbi_jw_key(&w, nbi_keys[i].name);
         nbi_key_write(r, &nbi_keys[i], &w);
     }
-    nbi_jw_key(&w, "compute");
-    nbi_jw_str(&w, r->compute == NB_COMPUTE_BF16 ? "bf16" : "f32");
+    nbi_jw_member_str(&w, "compute", r->compute == NB_COMPUTE_BF16 ? "bf16" : "f32");
     nbi_jw_object_end(&w);
     return take_text(&b, json, err);
 }

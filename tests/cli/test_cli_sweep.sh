@@ -18,6 +18,8 @@ for m in qlora lora; do
     check "variant $m equals the run by itself" cmp -s alone_$m/adapter_model.safetensors "s/method=$m,learning_rate=1e-4/adapter_model.safetensors"
 done
 
+expect 0 'wrote größe/sweep.html' "$nibble" sweep $flags --method lora --lora_r 2,4 --output_dir größe
+
 # wrong use
 expect 2 'several values' "$nibble" sweep $flags --learning_rate 1e-4 --output_dir x
 expect 2 'commas between' "$nibble" sweep $flags --learning_rate 1e-4,,2 --output_dir x
